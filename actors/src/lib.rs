@@ -1,1 +1,8 @@
-//! Placeholder.
+//! Entities, agents, workflows, and the ports they need.
+//!
+//! Everything durable is an entity: a state machine with a key, a version and a state; it changes by entries only.
+//! This crate knows ractor and tokio in its thin shells; it knows no database, no file, no network.
+
+pub mod clock;
+pub mod ids;
+pub mod store;

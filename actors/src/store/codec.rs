@@ -1,0 +1,126 @@
+//! Bytes of stored values: a frame {format u8, schema u16, crc32c u32} before named MessagePack.
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Format of the frame; a larger one is refused by name.
+pub const FRAME_FORMAT: u8 = 1;
+/// Bytes of the frame.
+pub const FRAME_BYTES: usize = 7;
+
+/// Why stored bytes cannot be read, or a value cannot be stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// Fewer bytes than a frame.
+    #[error("value of {0} bytes is shorter than its frame of {FRAME_BYTES} bytes")]
+    Short(usize),
+    /// The frame's format is newer than this program.
+    #[error("value has format {0}, this program knows up to {FRAME_FORMAT}: use a newer program")]
+    Newer(u8),
+    /// The checksum over key and value does not hold.
+    #[error("checksum does not hold: stored {stored:08x}, computed {computed:08x}")]
+    Checksum {
+        /// What the frame says.
+        stored: u32,
+        /// What key and value give.
+        computed: u32,
+    },
+    /// The checksum holds, but the body does not decode.
+    #[error("value does not decode: {0}")]
+    Decode(String),
+    /// The value does not encode.
+    #[error("value does not encode: {0}")]
+    Encode(String),
+}
+
+/// Encodes as named MessagePack, without a frame.
+///
+/// # Errors
+/// [`CodecError::Encode`] when the type refuses (for example a map of unknown length).
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    rmp_serde::to_vec_named(value).map_err(|e| CodecError::Encode(e.to_string()))
+}
+
+/// Decodes named MessagePack, without a frame; trailing bytes are refused.
+///
+/// # Errors
+/// [`CodecError::Decode`] on anything that is not exactly one such value.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let mut rest = bytes;
+    let value = rmp_serde::from_read(&mut rest).map_err(|e| CodecError::Decode(e.to_string()))?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(CodecError::Decode(format!("{} bytes left over", rest.len())))
+    }
+}
+
+/// Puts the frame before `body`; the checksum covers `key`, schema and body.
+#[must_use]
+pub fn frame(key: &[u8], schema: u16, body: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(FRAME_BYTES + body.len());
+    framed.push(FRAME_FORMAT);
+    framed.extend_from_slice(&schema.to_be_bytes());
+    framed.extend_from_slice(&checksum(key, schema, body).to_be_bytes());
+    framed.extend_from_slice(body);
+    framed
+}
+
+/// Checks the frame and answers the schema and the body.
+///
+/// # Errors
+/// [`CodecError`] naming what does not hold.
+pub fn unframe<'a>(key: &[u8], framed: &'a [u8]) -> Result<(u16, &'a [u8]), CodecError> {
+    let Some((head, body)) = framed.split_first_chunk::<FRAME_BYTES>() else {
+        return Err(CodecError::Short(framed.len()));
+    };
+    let [format, s0, s1, c0, c1, c2, c3] = *head;
+    if format > FRAME_FORMAT {
+        return Err(CodecError::Newer(format));
+    }
+    let schema = u16::from_be_bytes([s0, s1]);
+    let stored = u32::from_be_bytes([c0, c1, c2, c3]);
+    let computed = checksum(key, schema, body);
+    if stored == computed { Ok((schema, body)) } else { Err(CodecError::Checksum { stored, computed }) }
+}
+
+/// [`unframe`], keeping the body's owner instead of copying it.
+///
+/// # Errors
+/// [`CodecError`] naming what does not hold.
+pub fn unframe_shared(key: &[u8], framed: &Bytes) -> Result<(u16, Bytes), CodecError> {
+    let (schema, body) = unframe(key, framed)?;
+    Ok((schema, framed.slice_ref(body)))
+}
+
+fn checksum(key: &[u8], schema: u16, body: &[u8]) -> u32 {
+    let crc = crc32c::crc32c(key);
+    let crc = crc32c::crc32c_append(crc, &schema.to_be_bytes());
+    crc32c::crc32c_append(crc, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_found() {
+        let framed = frame(b"key", 3, b"some body");
+        assert_eq!(unframe(b"key", &framed), Ok((3, b"some body".as_slice())));
+        for bit in 8..framed.len() * 8 {
+            let mut torn = framed.clone();
+            torn[bit / 8] ^= 1 << (bit % 8);
+            assert!(unframe(b"key", &torn).is_err(), "bit {bit}");
+        }
+        assert!(unframe(b"kez", &framed).is_err());
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = encode(&7u32).unwrap();
+        assert_eq!(decode::<u32>(&bytes), Ok(7));
+        bytes.push(0);
+        assert!(decode::<u32>(&bytes).is_err());
+    }
+}
