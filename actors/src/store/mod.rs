@@ -15,7 +15,7 @@ pub use self::{
     codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, unframe, unframe_shared},
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,
-        EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, ROW_MAX_BYTES, RowOp,
+        EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, Parked, ROW_MAX_BYTES, RowOp,
         STATE_MAX_BYTES, Timer, TimerOp,
     },
     project::{Puts, Table, inbox_row, key, project},

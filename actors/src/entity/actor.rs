@@ -1,0 +1,206 @@
+//! The one actor type behind every entity: a thin shell over [`Active`].
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use stanchion_sync::Claim;
+use tokio::time::Instant;
+
+use super::{
+    active::{Active, Broken},
+    cell::EntityCell,
+    mail::Item,
+    msg::EntityMsg,
+};
+use crate::{
+    env::Env,
+    error::{FailureKind, Unavailable},
+    store::{Activated, StoreError},
+    task::ActorGuard,
+};
+
+/// Items handled before the actor lets others run.
+const TURN: usize = 128;
+/// An activation that failed is tried again after this long, when the system itself has work for the entity.
+const REACTIVATE_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Runs one entity.
+#[derive(Debug)]
+pub struct EntityActor;
+
+/// What an entity's actor is started with.
+pub struct EntityArgs {
+    /// The environment.
+    pub env: Arc<Env>,
+    /// The entity.
+    pub cell: Arc<EntityCell>,
+    /// The right to take its slot.
+    pub claim: Claim,
+}
+
+/// State of an entity's actor.
+pub struct EntityState {
+    env: Arc<Env>,
+    cell: Arc<EntityCell>,
+    generation: u64,
+    active: Option<Active>,
+    last_used: Instant,
+    _counted: ActorGuard,
+}
+
+impl Actor for EntityActor {
+    type Msg = EntityMsg;
+    type State = EntityState;
+    type Arguments = EntityArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<EntityMsg>,
+        args: EntityArgs,
+    ) -> Result<EntityState, ActorProcessingErr> {
+        let EntityArgs { env, cell, claim } = args;
+        if !cell.own(&claim, myself.clone()) {
+            return Err(format!("{} was claimed by another actor", cell.name()).into());
+        }
+        myself.cast(EntityMsg::Wake)?;
+        let counted = env.tasks().census().actor("entity");
+        let generation = claim.generation();
+        Ok(EntityState { env, cell, generation, active: None, last_used: Instant::now(), _counted: counted })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<EntityMsg>,
+        message: EntityMsg,
+        state: &mut EntityState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            EntityMsg::Wake => {
+                state.cell.silence();
+                state.turn(&myself).await;
+            }
+            EntityMsg::Passivate => state.passivate(&myself),
+        }
+        Ok(())
+    }
+}
+
+impl EntityState {
+    async fn turn(&mut self, myself: &ActorRef<EntityMsg>) {
+        self.last_used = Instant::now();
+        if self.active.is_none() && !self.activate().await {
+            return;
+        }
+        if let Err(broken) = self.work(myself) {
+            self.give_up(broken);
+        }
+    }
+
+    fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<(), Broken> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        active.submit()?;
+        active.perform_afters();
+        for handled in 0.. {
+            if handled == TURN {
+                // More may lie there: let others run, then look again.
+                let _ = myself.cast(EntityMsg::Wake);
+                break;
+            }
+            if !active.has_room() {
+                break;
+            }
+            let Some(item) = self.cell.pop() else { break };
+            if matches!(item, Item::Prepare(_)) && !active.is_quiet() {
+                self.cell.unpop(item);
+                break;
+            }
+            active.handle(item)?;
+        }
+        active.submit()?;
+        active.perform_afters();
+        Ok(())
+    }
+
+    /// Takes the entity from the store. False: it is not available now; callers were answered.
+    async fn activate(&mut self) -> bool {
+        match self.load().await {
+            Ok(mut active) => {
+                // What was in flight is taken up before anything else is handled.
+                let recovered = active.handle(Item::Recover);
+                self.active = Some(active);
+                if let Err(broken) = recovered {
+                    self.give_up(broken);
+                    return false;
+                }
+                true
+            }
+            Err(kind) => {
+                self.cell.refuse_waiting(&kind);
+                if self.cell.has_internal() && !self.env.tasks().is_closed() {
+                    let cell = Arc::clone(&self.cell);
+                    self.env.later(REACTIVATE_AFTER, move || cell.wake());
+                }
+                false
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<Active, FailureKind> {
+        let store = self.env.store().current();
+        let failed = |error: StoreError| {
+            self.env.store().suspect(&self.env, &error);
+            match FailureKind::from(&error) {
+                // Reading changes nothing, so there is no doubt.
+                FailureKind::Unknown(why) => FailureKind::Unavailable(Unavailable::Store(why.to_string())),
+                kind => kind,
+            }
+        };
+        let created = store.create(self.cell.name()).await.map_err(failed)?;
+        let entity = created.entity();
+        let token = match store.activate(entity, self.env.incarnation()).await.map_err(failed)? {
+            Activated::Granted(token) => token,
+            Activated::Held { .. } | Activated::Missing => {
+                return Err(FailureKind::Unavailable(Unavailable::Fenced));
+            }
+        };
+        let loaded = store.load(entity).await.map_err(failed)?.unwrap_or_default();
+        let inbox = loaded.inbox.clone();
+        let mut active = Active::restore(Arc::clone(&self.env), Arc::clone(&self.cell), token, loaded)
+            .map_err(|unreadable| FailureKind::Unavailable(Unavailable::Quarantined(unreadable.to_string())))?;
+        active.restore_rows(store.as_ref()).await.map_err(failed)?;
+        self.env.directory().learn(entity, &self.cell);
+        for (position, item) in inbox {
+            self.cell.push_inbox(position, item);
+        }
+        Ok(active)
+    }
+
+    /// The speculative state is void: everything that was not stored is answered, then the entity starts over.
+    fn give_up(&mut self, broken: Broken) {
+        let Broken(kind) = broken;
+        if let FailureKind::Unknown(_) | FailureKind::Fatal(_) = &kind {
+            self.env.store().suspect(&self.env, &StoreError::Unknown(format!("{kind:?}")));
+        }
+        tracing::debug!(entity = %self.cell.name(), ?kind, "activation over");
+        self.active = None;
+        self.cell.wake();
+    }
+
+    fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
+        let quiet = self.active.as_mut().is_none_or(|active| {
+            active.perform_afters();
+            active.is_quiet()
+        });
+        let idle = self.last_used.elapsed() >= self.cell.kind().options.passivate_after;
+        if !(quiet && idle && self.cell.is_idle()) || !self.cell.leave(self.generation) {
+            return;
+        }
+        if let Some(active) = self.active.take() {
+            let release = self.env.store().current().release(active.token());
+            drop(active);
+            // Not awaited: a token that stays known costs a number until the next activation.
+            drop(release);
+        }
+        myself.stop(Some(crate::task::exit::NORMAL.to_owned()));
+    }
+}
