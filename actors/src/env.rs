@@ -12,9 +12,7 @@ use ractor::ActorRef;
 
 use crate::{
     clock::Clock,
-    entity::{
-        Directory, EffectsMsg, OutboxMsg, Session, TimersMsg,
-    },
+    entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
     ids::Timestamp,
     persistence::{PersistenceMsg, StoreHandle},
     store::Incarnation,

@@ -22,7 +22,9 @@ use crate::{
     env::Env,
     error::{FailureKind, Refusal, Unavailable},
     ids::{Cause, EntityId, Timestamp, Version},
-    store::{Chain, Change, DedupOp, Effect, Head, Loaded, Record, RefusedWhy, Timer, Token},
+    store::{
+        Chain, Change, DedupOp, Effect, Head, Loaded, Record, RefusedWhy, Store, StoreError, Timer, Token,
+    },
 };
 
 /// The machine's state can no longer be trusted, or the store refused it: activate again.
@@ -52,6 +54,8 @@ pub(crate) struct Active {
     pub(super) afters: VecDeque<(Version, After)>,
     /// Consecutive panics on one input.
     pub(super) panics: u32,
+    /// The outbox asked for all that is pending.
+    pub(super) reoffer: bool,
 }
 
 impl Active {
@@ -94,12 +98,13 @@ impl Active {
             held: Vec::new(),
             afters: VecDeque::new(),
             panics: 0,
+            reoffer: false,
             env,
             cell,
         };
         active.arm_timers();
         if !loaded.messages.is_empty() {
-            active.afters.push_back((version, After::Deliver(loaded.messages)));
+            active.afters.push_back((version, After::Deliver(loaded.messages, true)));
         }
         Ok(active)
     }
@@ -111,6 +116,34 @@ impl Active {
             let due = crate::store::Due { due: timer.due, entity, timer: timer.id.clone() };
             self.afters.push_back((version, After::Arm(due)));
         }
+    }
+
+    /// Reads back the private rows that the machine asks for.
+    pub(crate) async fn restore_rows(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        for key in self.machine.rows_needed() {
+            let mut after = key.to_vec();
+            after.push(0);
+            let found = store.rows(self.entity, key.clone(), Bytes::from(after), 1).await?;
+            if let Some((_, value)) = found.first() {
+                self.machine.restore_row(&key, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers every pending message to an outbox that does not know them.
+    pub(crate) async fn offer_pending(&mut self) -> Result<(), StoreError> {
+        if !std::mem::take(&mut self.reoffer) {
+            return Ok(());
+        }
+        let loaded = self.env.store().current().load(self.entity).await?.unwrap_or_default();
+        After::Deliver(loaded.messages, true).perform(&self.env, &self.cell, self.entity);
+        Ok(())
+    }
+
+    /// The right this activation writes under.
+    pub(crate) fn token(&self) -> Token {
+        self.token
     }
 
     /// The speculative version.
@@ -179,9 +212,8 @@ impl Active {
     /// The staged state becomes current; a panic while it does leaves the machine unusable.
     pub(super) fn accept(&mut self) -> Result<(), Broken> {
         let machine = &mut self.machine;
-        catch_unwind(AssertUnwindSafe(|| machine.accept())).map_err(|panic| {
-            Broken(FailureKind::Refused(Refusal::Poisoned(panic_text(panic.as_ref()))))
-        })
+        catch_unwind(AssertUnwindSafe(|| machine.accept()))
+            .map_err(|panic| Broken(FailureKind::Refused(Refusal::Poisoned(panic_text(panic.as_ref())))))
     }
 
     /// Records an entry. The staged state was accepted before.
@@ -280,8 +312,9 @@ fn restore_machine(machine: &mut dyn Machine, loaded: &Loaded) -> Result<(), Unr
             stored.events.extend(events.iter().map(|event| (entry.head.schema, event.as_ref())));
         }
     }
-    catch_unwind(AssertUnwindSafe(|| machine.restore(&stored)))
-        .unwrap_or_else(|panic| Err(Unreadable(format!("restoring panicked: {}", panic_text(panic.as_ref())))))
+    catch_unwind(AssertUnwindSafe(|| machine.restore(&stored))).unwrap_or_else(|panic| {
+        Err(Unreadable(format!("restoring panicked: {}", panic_text(panic.as_ref()))))
+    })
 }
 
 /// Why an input was not accepted.

@@ -1,6 +1,6 @@
 //! The one actor type behind every entity: a thin shell over [`Active`].
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stanchion_sync::Claim;
@@ -21,8 +21,9 @@ use crate::{
 
 /// Items handled before the actor lets others run.
 const TURN: usize = 128;
-/// An activation that failed is tried again after this long, when the system itself has work for the entity.
-const REACTIVATE_AFTER: std::time::Duration = std::time::Duration::from_millis(50);
+/// An activation that failed is tried again after this long, at first and at most, when the system itself has
+/// work for the entity.
+const REACTIVATE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
 
 /// Runs one entity.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct EntityState {
     generation: u64,
     active: Option<Active>,
     last_used: Instant,
+    failures: u32,
     _counted: ActorGuard,
 }
 
@@ -63,9 +65,17 @@ impl Actor for EntityActor {
             return Err(format!("{} was claimed by another actor", cell.name()).into());
         }
         myself.cast(EntityMsg::Wake)?;
-        let counted = env.tasks().census().actor("entity");
+        let counted = env.tasks().actor("entity");
         let generation = claim.generation();
-        Ok(EntityState { env, cell, generation, active: None, last_used: Instant::now(), _counted: counted })
+        Ok(EntityState {
+            env,
+            cell,
+            generation,
+            active: None,
+            last_used: Instant::now(),
+            failures: 0,
+            _counted: counted,
+        })
     }
 
     async fn handle(
@@ -79,7 +89,7 @@ impl Actor for EntityActor {
                 state.cell.silence();
                 state.turn(&myself).await;
             }
-            EntityMsg::Passivate => state.passivate(&myself),
+            EntityMsg::Passivate => state.passivate(&myself).await,
         }
         Ok(())
     }
@@ -92,7 +102,12 @@ impl EntityState {
             return;
         }
         if let Err(broken) = self.work(myself) {
-            self.give_up(broken);
+            return self.give_up(broken);
+        }
+        if let Some(active) = &mut self.active
+            && let Err(error) = active.offer_pending().await
+        {
+            self.give_up(Broken(FailureKind::from(&error)));
         }
     }
 
@@ -123,11 +138,12 @@ impl EntityState {
 
     /// Takes the entity from the store. False: it is not available now; callers were answered.
     async fn activate(&mut self) -> bool {
-        match self.load().await {
+        match load(&self.env, &self.cell).await {
             Ok(mut active) => {
                 // What was in flight is taken up before anything else is handled.
                 let recovered = active.handle(Item::Recover);
                 self.active = Some(active);
+                self.failures = 0;
                 if let Err(broken) = recovered {
                     self.give_up(broken);
                     return false;
@@ -138,41 +154,13 @@ impl EntityState {
                 self.cell.refuse_waiting(&kind);
                 if self.cell.has_internal() && !self.env.tasks().is_closed() {
                     let cell = Arc::clone(&self.cell);
-                    self.env.later(REACTIVATE_AFTER, move || cell.wake());
+                    let wait = REACTIVATE.0.saturating_mul(1 << self.failures.min(7)).min(REACTIVATE.1);
+                    self.failures = self.failures.saturating_add(1);
+                    self.env.later(wait, move || cell.wake());
                 }
                 false
             }
         }
-    }
-
-    async fn load(&self) -> Result<Active, FailureKind> {
-        let store = self.env.store().current();
-        let failed = |error: StoreError| {
-            self.env.store().suspect(&self.env, &error);
-            match FailureKind::from(&error) {
-                // Reading changes nothing, so there is no doubt.
-                FailureKind::Unknown(why) => FailureKind::Unavailable(Unavailable::Store(why.to_string())),
-                kind => kind,
-            }
-        };
-        let created = store.create(self.cell.name()).await.map_err(failed)?;
-        let entity = created.entity();
-        let token = match store.activate(entity, self.env.incarnation()).await.map_err(failed)? {
-            Activated::Granted(token) => token,
-            Activated::Held { .. } | Activated::Missing => {
-                return Err(FailureKind::Unavailable(Unavailable::Fenced));
-            }
-        };
-        let loaded = store.load(entity).await.map_err(failed)?.unwrap_or_default();
-        let inbox = loaded.inbox.clone();
-        let mut active = Active::restore(Arc::clone(&self.env), Arc::clone(&self.cell), token, loaded)
-            .map_err(|unreadable| FailureKind::Unavailable(Unavailable::Quarantined(unreadable.to_string())))?;
-        active.restore_rows(store.as_ref()).await.map_err(failed)?;
-        self.env.directory().learn(entity, &self.cell);
-        for (position, item) in inbox {
-            self.cell.push_inbox(position, item);
-        }
-        Ok(active)
     }
 
     /// The speculative state is void: everything that was not stored is answered, then the entity starts over.
@@ -186,21 +174,52 @@ impl EntityState {
         self.cell.wake();
     }
 
-    fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
+    async fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let quiet = self.active.as_mut().is_none_or(|active| {
             active.perform_afters();
             active.is_quiet()
         });
         let idle = self.last_used.elapsed() >= self.cell.kind().options.passivate_after;
-        if !(quiet && idle && self.cell.is_idle()) || !self.cell.leave(self.generation) {
+        if !(quiet && idle && self.cell.is_idle() && self.cell.leave(self.generation)) {
             return;
         }
         if let Some(active) = self.active.take() {
-            let release = self.env.store().current().release(active.token());
+            let token = active.token();
             drop(active);
-            // Not awaited: a token that stays known costs a number until the next activation.
-            drop(release);
+            // Not released means fenced by the next activation all the same.
+            let _ = self.env.store().current().release(token).await;
         }
-        myself.stop(Some(crate::task::exit::NORMAL.to_owned()));
+        myself.stop(None);
     }
+}
+
+/// Takes the entity from the store, as its only writer.
+async fn load(env: &Arc<Env>, cell: &Arc<EntityCell>) -> Result<Active, FailureKind> {
+    let store = env.store().current();
+    let failed = |error: StoreError| {
+        env.store().suspect(env, &error);
+        match FailureKind::from(&error) {
+            // Reading changes nothing, so there is no doubt.
+            FailureKind::Unknown(why) => FailureKind::Unavailable(Unavailable::Store(why.to_string())),
+            kind => kind,
+        }
+    };
+    let created = store.create(cell.name()).await.map_err(failed)?;
+    let entity = created.entity();
+    let token = match store.activate(entity, env.incarnation()).await.map_err(failed)? {
+        Activated::Granted(token) => token,
+        Activated::Held { .. } | Activated::Missing => {
+            return Err(FailureKind::Unavailable(Unavailable::Fenced));
+        }
+    };
+    let loaded = store.load(entity).await.map_err(failed)?.unwrap_or_default();
+    let inbox = loaded.inbox.clone();
+    let mut active = Active::restore(Arc::clone(env), Arc::clone(cell), token, loaded)
+        .map_err(|unreadable| FailureKind::Unavailable(Unavailable::Quarantined(unreadable.to_string())))?;
+    active.restore_rows(store.as_ref()).await.map_err(failed)?;
+    env.directory().learn(entity, cell);
+    for (position, item) in inbox {
+        cell.push_inbox(position, item);
+    }
+    Ok(active)
 }

@@ -16,8 +16,8 @@ pub(crate) enum After {
     Start(Effect),
     /// Stop an attempt whose effect is over.
     Cancel(String),
-    /// Hand messages to the outbox.
-    Deliver(Vec<OutMessage>),
+    /// Hand messages to the outbox: new ones, or all that are pending.
+    Deliver(Vec<OutMessage>, bool),
     /// Tell the timer service.
     Arm(Due),
 }
@@ -33,8 +33,9 @@ impl After {
             Self::Cancel(id) => {
                 services.effects.cast(EffectsMsg::Cancel { entity: cell.name().clone(), id });
             }
-            Self::Deliver(messages) => {
-                services.outbox.cast(OutboxMsg::Offer { sender: Arc::clone(cell), entity, messages });
+            Self::Deliver(messages, complete) => {
+                let sender = Arc::clone(cell);
+                services.outbox.cast(OutboxMsg::Offer { sender, entity, messages, complete });
             }
             Self::Arm(due) => services.timers.cast(TimersMsg::Arm(due)),
         }

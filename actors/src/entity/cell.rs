@@ -2,7 +2,7 @@
 //! when one dies.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,14 +13,15 @@ use ractor::ActorRef;
 use stanchion_sync::{Claim, Doorbell, Gate, GateRefusal, OwnerSlot, Permit};
 
 use super::{
-    mail::{Call, Item},
     machine::Kind,
+    mail::{Call, Item},
     msg::{EntityMsg, Supervisors},
     policy::MailboxPolicy,
 };
 use crate::{
     error::{FailureKind, Unavailable},
-    ids::{EntityId, Name},
+    ids::{EntityId, Name, Position},
+    store::InboxItem,
 };
 
 /// Counters of one entity's mailbox.
@@ -44,6 +45,8 @@ struct Queues {
     external: VecDeque<(Item, Option<Permit>)>,
     /// From the system itself: bounded by what the entity has started.
     internal: VecDeque<Item>,
+    /// Positions of the inbox commands among them.
+    inbox: HashSet<Position>,
 }
 
 /// One entity as the process knows it.
@@ -205,10 +208,25 @@ impl EntityCell {
         self.wake();
     }
 
+    /// Puts a command that is durable in the store, unless it lies here already.
+    pub(crate) fn push_inbox(self: &Arc<Self>, position: Position, command: InboxItem) {
+        {
+            let mut queues = self.lock();
+            if !queues.inbox.insert(position) {
+                return;
+            }
+            queues.internal.push_back(Item::Inbox(position, command));
+        }
+        self.wake();
+    }
+
     /// Takes the next item: the system's own first.
     pub(crate) fn pop(&self) -> Option<Item> {
         let mut queues = self.lock();
         if let Some(item) = queues.internal.pop_front() {
+            if let Item::Inbox(position, _) = &item {
+                queues.inbox.remove(position);
+            }
             return Some(item);
         }
         queues.external.pop_front().map(|(item, _permit)| item)

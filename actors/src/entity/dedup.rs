@@ -17,7 +17,7 @@ const FORGET_GROUP: usize = 16;
 
 /// What is known of a command id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub(super) enum Seen {
     /// Never seen: run it.
     New,
     /// Ran: this was the reply, visible from this version on.
@@ -30,7 +30,7 @@ pub enum Seen {
 
 /// crc32c and length of a payload.
 #[must_use]
-pub fn fingerprint(payload: &[u8]) -> u64 {
+pub(super) fn fingerprint(payload: &[u8]) -> u64 {
     (u64::from(crc32c::crc32c(payload)) << 32) | (payload.len() as u64 & 0xFFFF_FFFF)
 }
 
@@ -49,7 +49,7 @@ struct Known {
 
 /// The memory of one entity.
 #[derive(Debug, Default)]
-pub struct Dedup {
+pub(super) struct Dedup {
     origins: HashMap<Origin, Known>,
 }
 
@@ -145,9 +145,7 @@ impl Dedup {
         let over: Vec<Origin> = self
             .origins
             .iter()
-            .filter(|(origin, known)| {
-                made_before(origin, oldest) && known.record.last_use < oldest
-            })
+            .filter(|(origin, known)| made_before(origin, oldest) && known.record.last_use < oldest)
             .map(|(origin, _)| *origin)
             .collect();
         let mut ops = Vec::new();
@@ -160,23 +158,11 @@ impl Dedup {
         }
         ops
     }
-
-    /// Answers remembered.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.origins.values().map(|known| known.answers.len()).sum()
-    }
-
-    /// Whether nothing is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// `now` less `ttl`.
 #[must_use]
-pub fn before(now: Timestamp, ttl: Duration) -> Timestamp {
+pub(super) fn before(now: Timestamp, ttl: Duration) -> Timestamp {
     Timestamp(now.0.saturating_sub(i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX)))
 }
 
@@ -185,7 +171,8 @@ fn made_before(origin: &Origin, oldest: Timestamp) -> bool {
     let Origin::Session(uuid) = origin else { return false };
     uuid.get_timestamp().is_some_and(|made| {
         let (seconds, nanos) = made.to_unix();
-        i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) + i64::from(nanos / 1_000) < oldest.0
+        i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) + i64::from(nanos / 1_000)
+            < oldest.0
     })
 }
 
@@ -219,7 +206,8 @@ mod tests {
             dedup.remember(answer(seq), Version(seq), seq, Timestamp(5));
         }
         assert_eq!(dedup.seen(&id(1), 1, NEVER), Seen::Expired);
-        assert!(dedup.len() <= FORGET_GROUP + 1, "memory is bounded by what is in flight: {}", dedup.len());
+        let remembered: usize = dedup.origins.values().map(|known| known.answers.len()).sum();
+        assert!(remembered <= FORGET_GROUP + 1, "memory is bounded by what is in flight: {remembered}");
         let kept = dedup.seen(&id(40), 40, NEVER);
         assert!(matches!(kept, Seen::Answered(..)));
     }
@@ -240,7 +228,8 @@ mod tests {
             let stored = answers.values().cloned().collect();
             let restored = Dedup::restore(origins.clone().into_iter().collect(), stored, Version(seq));
             for asked in 1..=seq + 1 {
-                let (live, again) = (dedup.seen(&id(asked), asked, NEVER), restored.seen(&id(asked), asked, NEVER));
+                let (live, again) =
+                    (dedup.seen(&id(asked), asked, NEVER), restored.seen(&id(asked), asked, NEVER));
                 match (live, again) {
                     (Seen::Answered(a, _), Seen::Answered(b, _)) => assert_eq!(a, b),
                     (a, b) => assert_eq!(a, b, "command {asked} after {seq}"),
@@ -260,7 +249,7 @@ mod tests {
         assert_eq!(dedup.expire(ttl, made.after(ttl)), vec![], "not yet");
         let later = made.after(ttl * 2);
         assert_eq!(dedup.expire(ttl, later), vec![DedupOp::Forget(id), DedupOp::Drop(id.origin)]);
-        assert!(dedup.is_empty());
+        assert!(dedup.origins.is_empty());
         assert_eq!(dedup.seen(&id, 1, before(later, ttl)), Seen::Expired, "never run twice");
     }
 }

@@ -157,10 +157,7 @@ impl Directory {
         lock_shard(&self.by_name, self.hasher.hash_one(name))
     }
 
-    fn numbers(
-        &self,
-        entity: EntityId,
-    ) -> std::sync::MutexGuard<'_, HashMap<EntityId, Weak<EntityCell>>> {
+    fn numbers(&self, entity: EntityId) -> std::sync::MutexGuard<'_, HashMap<EntityId, Weak<EntityCell>>> {
         lock_shard(&self.by_number, entity.0)
     }
 }

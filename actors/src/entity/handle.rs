@@ -1,5 +1,7 @@
 //! One item of the mailbox, handled: the way from an input to an entry and to who is answered.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::{
@@ -32,11 +34,15 @@ impl Active {
                 self.handle_read(read, reply);
                 Ok(())
             }
-            Item::Message(message) => self.handle_message(message),
+            Item::Messages(messages) => self.handle_messages(messages),
             Item::Inbox(position, item) => self.handle_inbox(position, item),
             Item::Timer(id) => self.handle_timer(id),
             Item::Completion(completion, returned) => self.handle_completion(completion, returned),
             Item::Recover => self.handle_recover(),
+            Item::Reoffer => {
+                self.reoffer = true;
+                Ok(())
+            }
             Item::CrashLooped(why) => self.handle_crash_loop(&why),
             Item::Prepare(prepare) => self.handle_prepare(prepare),
         }
@@ -72,7 +78,8 @@ impl Active {
         }
         let record = DedupRecord { id, fingerprint: print, reply: decided.reply.clone() };
         let dedup = self.dedup.remember(record, self.version().next(), settled_below, now);
-        let version = self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now)?;
+        let version =
+            self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now)?;
         self.hold(version, reply, Ok(decided.reply));
         Ok(())
     }
@@ -115,11 +122,29 @@ impl Active {
         }
     }
 
-    fn handle_message(&mut self, message: Message) -> Result<(), Broken> {
+    fn handle_messages(&mut self, mut messages: VecDeque<Message>) -> Result<(), Broken> {
+        while self.has_room() {
+            let Some(message) = messages.pop_front() else { return Ok(()) };
+            if let Err(kind) = self.handle_message(message)? {
+                // Order: what comes after a message that has to go again, goes again after it.
+                for later in messages {
+                    later.reply.answer(Err(kind.clone()));
+                }
+                return Ok(());
+            }
+        }
+        if !messages.is_empty() {
+            self.cell.unpop(Item::Messages(messages));
+        }
+        Ok(())
+    }
+
+    /// `Err` inside: the message must go again, and so must those after it.
+    fn handle_message(&mut self, message: Message) -> Result<Result<(), FailureKind>, Broken> {
         let Message { sender, seq, payload, cause, reply } = message;
         if self.dedup.consumed(sender, seq) {
             self.hold(self.version(), reply, Ok(Bytes::new()));
-            return Ok(());
+            return Ok(Ok(()));
         }
         let now = self.env.now();
         let outcome = self.decide(&Input::Command(&payload), &cause, now).and_then(|(decided, recorder)| {
@@ -128,8 +153,10 @@ impl Active {
         let (decided, recorder) = match outcome {
             Ok(decided) => decided,
             Err(error) => {
-                self.hold(self.version(), reply, Err(error.kind()));
-                return Ok(());
+                let kind = error.kind();
+                self.hold(self.version(), reply, Err(kind.clone()));
+                let again = matches!(kind, FailureKind::Unavailable(_) | FailureKind::Unknown(_));
+                return Ok(if again { Err(kind) } else { Ok(()) });
             }
         };
         if let Err(broken) = self.accept() {
@@ -141,7 +168,7 @@ impl Active {
         let draft = Draft { consumed, dedup, cause, ..Draft::default() };
         let version = self.record(decided.change, recorder, draft, now)?;
         self.hold(version, reply, Ok(decided.reply));
-        Ok(())
+        Ok(Ok(()))
     }
 
     fn handle_inbox(&mut self, position: Position, item: InboxItem) -> Result<(), Broken> {
@@ -160,7 +187,7 @@ impl Active {
             Ok((decided, recorder)) => {
                 self.accept()?;
                 let record = DedupRecord { id: item.id, fingerprint: print, reply: decided.reply };
-                let dedup = self.dedup.remember(record, self.version().next(), 0, now);
+                let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
                 let draft = Draft { consumed, dedup, cause: item.cause, ..Draft::default() };
                 let version = self.record(decided.change, recorder, draft, now)?;
                 self.hold(version, back, Ok(Bytes::new()));
@@ -326,7 +353,12 @@ impl Active {
         Ok(())
     }
 
-    fn prepare_one(&mut self, payload: &[u8], cause: &crate::ids::Cause, now: Timestamp) -> Result<Bytes, PrepareError> {
+    fn prepare_one(
+        &mut self,
+        payload: &[u8],
+        cause: &crate::ids::Cause,
+        now: Timestamp,
+    ) -> Result<Bytes, PrepareError> {
         let (decided, recorder) = self
             .decide(&Input::Command(payload), cause, now)
             .map_err(|error| PrepareError::Refused(error.kind()))?;

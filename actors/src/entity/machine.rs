@@ -186,6 +186,9 @@ pub trait Machine: Send {
 /// Renders a stored state as JSON, for people: `entity show`.
 pub type Render = Arc<dyn Fn(u16, &[u8]) -> Result<serde_json::Value, Unreadable> + Send + Sync>;
 
+/// Makes a machine in its default state for an entity of this name.
+pub type MakeMachine = Arc<dyn Fn(&crate::ids::Name) -> Box<dyn Machine> + Send + Sync>;
+
 /// How a kind stores its changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -209,7 +212,9 @@ pub struct Kind {
     /// Limits and times.
     pub options: EntityOptions,
     /// Makes a machine in its default state.
-    pub machine: Arc<dyn Fn(&crate::ids::Name) -> Box<dyn Machine> + Send + Sync>,
+    pub machine: MakeMachine,
+    /// Renders a stored state for people.
+    pub render: Render,
 }
 
 impl std::fmt::Debug for Kind {

@@ -1,16 +1,11 @@
 //! What lies in an entity's mailbox, and who is answered.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{
-    cell::EntityCell,
-    machine::Completion,
-    session::Ticket,
-    transact::Prepare,
-};
+use super::{cell::EntityCell, machine::Completion, session::Ticket, transact::Prepare};
 use crate::{
     error::{CallFailure, Doubt, FailureKind, Unavailable},
     ids::{Cause, CommandId, EntityId, Name, Position},
@@ -50,8 +45,8 @@ pub enum Item {
     Call(Call),
     /// A typed read: returns what to run when the seen version is durable.
     Read(ReadFn, ReplyPort),
-    /// A message of another entity.
-    Message(Message),
+    /// Messages of another entity, in order: one that fails keeps the later ones from being handled.
+    Messages(VecDeque<Message>),
     /// A command that was durably enqueued.
     Inbox(Position, InboxItem),
     /// A timer's time has come.
@@ -60,6 +55,8 @@ pub enum Item {
     Completion(Completion, Option<(EntityId, u64)>),
     /// Takes up again what was in flight: after an activation, or after the runner of effects restarted.
     Recover,
+    /// The outbox restarted: offer what is pending again.
+    Reoffer,
     /// A prepared part of a transaction.
     Prepare(Prepare),
     /// The actor crashed too often.
@@ -86,11 +83,12 @@ impl std::fmt::Debug for Item {
         let name = match self {
             Self::Call(_) => "Call",
             Self::Read(..) => "Read",
-            Self::Message(_) => "Message",
+            Self::Messages(_) => "Messages",
             Self::Inbox(..) => "Inbox",
             Self::Timer(_) => "Timer",
             Self::Completion(..) => "Completion",
             Self::Recover => "Recover",
+            Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
             Self::CrashLooped(_) => "CrashLooped",
         };

@@ -12,8 +12,8 @@ use crate::{
     error::{FailureKind, Refusal, Unavailable},
     ids::{Cause, Timestamp, Version},
     store::{
-        Change, Consumed, DedupOp, Due, Effect, EffectOp, Entry, Head, OutMessage, Parked, ROW_MAX_BYTES, Timer,
-        TimerOp,
+        Change, Consumed, DedupOp, Due, Effect, EffectOp, Entry, Head, OutMessage, Parked, ROW_MAX_BYTES,
+        Timer, TimerOp,
     },
 };
 
@@ -75,7 +75,8 @@ impl Active {
                 return Err(too_large("row", bytes, ROW_MAX_BYTES));
             }
         }
-        if let Some(send) = recorder.sends.iter().find(|send| send.payload.len() > options.command_max_bytes) {
+        if let Some(send) = recorder.sends.iter().find(|send| send.payload.len() > options.command_max_bytes)
+        {
             return Err(too_large("message", send.payload.len(), options.command_max_bytes));
         }
         let undelivered = self.cell.undelivered.load(Ordering::Relaxed);
@@ -253,7 +254,7 @@ impl Active {
             .collect();
         if !messages.is_empty() {
             self.cell.undelivered.fetch_add(messages.len() as u64, Ordering::Relaxed);
-            self.afters.push_back((version, After::Deliver(messages.clone())));
+            self.afters.push_back((version, After::Deliver(messages.clone(), false)));
         }
         messages
     }

@@ -37,7 +37,6 @@ impl Session {
     }
 
     /// Numbers a command. It counts as open until the ticket is dropped.
-    #[must_use]
     pub fn begin(self: &Arc<Self>) -> Ticket {
         let mut window = self.lock();
         let seq = window.base + window.open.len() as u64;

@@ -133,6 +133,9 @@ pub struct InboxItem {
     /// Identity, for dedup.
     #[serde(rename = "i")]
     pub id: CommandId,
+    /// Below which number its origin was settled when it was enqueued.
+    #[serde(rename = "b", default)]
+    pub settled_below: u64,
     /// The receiver.
     #[serde(rename = "t")]
     pub to: Name,
