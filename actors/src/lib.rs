@@ -11,3 +11,4 @@ pub mod error;
 pub mod ids;
 pub mod persistence;
 pub mod store;
+pub mod task;
