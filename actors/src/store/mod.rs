@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub use self::{
-    codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, unframe, unframe_shared},
+    codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, seal, unframe, unframe_shared},
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,
         EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, ROW_MAX_BYTES, RowOp,
