@@ -5,10 +5,10 @@
 //! Knows the port [`stanchion_actors::store::Store`] and redb; knows no actor.
 
 mod backends;
-mod backup;
 mod chunk;
 mod crash;
 mod decide;
+mod end;
 mod fold;
 mod log;
 mod memtable;
@@ -16,14 +16,12 @@ mod open;
 mod options;
 mod pack;
 mod pending;
+mod queries;
 mod read;
 mod redb_store;
 mod shared;
 mod slices;
 mod tables;
-#[cfg(feature = "testing")]
-pub mod testing;
-mod verify;
 mod view;
 mod writer;
 
@@ -31,9 +29,7 @@ mod writer;
 pub use self::crash::{CrashPoint, CrashPoints};
 pub use self::{
     backends::{Backends, FileBackends, StoreFile},
-    backup::{RestoreError, Restored, restore},
     open::OpenError,
     options::StoreOptions,
     redb_store::RedbStore,
-    verify::{Fault, VerifyReport, verify},
 };

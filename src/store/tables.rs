@@ -1,7 +1,7 @@
 //! Tables of the two files, and the row each keeps about itself.
 
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use stanchion_actors::{
     ids::Position,

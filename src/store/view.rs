@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadTransaction, ReadableDatabase};
 use stanchion_actors::{
     ids::{EntityId, Version},
     store::{Checkpoint, Head, StoreError, Table, key},
@@ -25,6 +25,8 @@ pub(crate) struct Generations {
     pub(crate) folding: Option<SharedMem>,
     /// `None` once the store is closed.
     pub(crate) data: Option<Arc<Database>>,
+    /// As `data`.
+    pub(crate) log: Option<Arc<Database>>,
 }
 
 /// The present generations; changed by the writer (freeze) and the fold (done).
@@ -39,8 +41,9 @@ pub(crate) fn read_mem(mem: &RwLock<Mem>) -> RwLockReadGuard<'_, Mem> {
 }
 
 impl View {
-    pub(crate) fn new(active: Mem, data: Arc<Database>) -> Self {
-        let gens = Generations { active: Arc::new(RwLock::new(active)), folding: None, data: Some(data) };
+    pub(crate) fn new(active: Mem, data: Arc<Database>, log: Arc<Database>) -> Self {
+        let active = Arc::new(RwLock::new(active));
+        let gens = Generations { active, folding: None, data: Some(data), log: Some(log) };
         Self { gens: RwLock::new(gens) }
     }
 

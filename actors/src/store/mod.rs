@@ -128,6 +128,14 @@ pub struct Caps {
     pub boot: u64,
 }
 
+impl Caps {
+    /// What a store `name` can do under `boot`.
+    #[must_use]
+    pub const fn new(name: &'static str, durable: bool, shared: bool, boot: u64) -> Self {
+        Self { name, durable, shared, boot }
+    }
+}
+
 /// A place where entries become durable.
 ///
 /// # Guarantees
