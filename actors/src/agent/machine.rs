@@ -21,6 +21,7 @@ pub fn agent_kind<A: Agent + Sync>(options: EntityOptions) -> Kind {
         schema: A::VERSION,
         history: A::HISTORY,
         style: Style::State,
+        is_run: false,
         options,
         machine: Arc::new(|_| Box::new(AgentMachine::<A>::default())),
         render: Arc::new(render),

@@ -102,6 +102,7 @@ where
         schema: S::VERSION,
         history: S::HISTORY,
         style: Style::Events,
+        is_run: false,
         options,
         machine: Arc::new(|_| Box::new(SourcedMachine::<S> { state: S::default(), staged: Vec::new() })),
         render: Arc::new(render),

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stanchion_sync::Claim;
-use tokio::time::Instant;
 
 use super::{
     active::{Active, Broken},
@@ -45,7 +44,6 @@ pub struct EntityState {
     cell: Arc<EntityCell>,
     generation: u64,
     active: Option<Active>,
-    last_used: Instant,
     failures: u32,
     _counted: ActorGuard,
 }
@@ -72,7 +70,6 @@ impl Actor for EntityActor {
             cell,
             generation,
             active: None,
-            last_used: Instant::now(),
             failures: 0,
             _counted: counted,
         })
@@ -97,7 +94,7 @@ impl Actor for EntityActor {
 
 impl EntityState {
     async fn turn(&mut self, myself: &ActorRef<EntityMsg>) {
-        self.last_used = Instant::now();
+        self.cell.touch();
         if self.active.is_none() && !self.activate().await {
             return;
         }
@@ -179,7 +176,7 @@ impl EntityState {
             active.perform_afters();
             active.is_quiet()
         });
-        let idle = self.last_used.elapsed() >= self.cell.kind().options.passivate_after;
+        let idle = self.cell.idle_for() >= self.cell.kind().options.passivate_after;
         if !(quiet && idle && self.cell.is_idle() && self.cell.leave(self.generation)) {
             return;
         }

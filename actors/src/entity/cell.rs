@@ -7,9 +7,11 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ractor::ActorRef;
+use tokio::time::Instant;
 use stanchion_sync::{Claim, Doorbell, Gate, GateRefusal, OwnerSlot, Permit};
 
 use super::{
@@ -60,6 +62,11 @@ pub struct EntityCell {
     supervisors: Arc<Supervisors>,
     entity: OnceLock<EntityId>,
     draining: Arc<AtomicBool>,
+    /// Why no actor may start, when it crashed too often.
+    blocked: Mutex<Option<String>>,
+    made: Instant,
+    /// Last time an actor looked at the mailbox, in milliseconds after `made`.
+    last_used_ms: AtomicU64,
     /// Messages sent and not yet settled.
     pub(crate) undelivered: AtomicU64,
     /// Counters.
@@ -89,6 +96,9 @@ impl EntityCell {
             supervisors,
             entity: OnceLock::new(),
             draining,
+            blocked: Mutex::new(None),
+            made: Instant::now(),
+            last_used_ms: AtomicU64::new(0),
             undelivered: AtomicU64::new(0),
             stats: MailboxStats::default(),
         })
@@ -123,6 +133,9 @@ impl EntityCell {
     pub async fn push_call(self: &Arc<Self>, call: Call) {
         if self.draining.load(Ordering::Acquire) {
             return refuse(call, Unavailable::Draining);
+        }
+        if let Some(why) = self.blocked() {
+            return refuse(call, Unavailable::CrashLoop(why));
         }
         match self.gate.try_acquire() {
             Ok(permit) => self.put(call, Some(permit)),
@@ -287,9 +300,47 @@ impl EntityCell {
     }
 
     pub(crate) fn request_actor(self: &Arc<Self>) {
+        if self.blocked().is_some() {
+            return;
+        }
         if let Some(claim) = self.slot.claim() {
             self.supervisors.start(Arc::clone(self), claim);
         }
+    }
+
+    /// The actor crashed too often: nobody starts it, and callers are told, until [`Self::unblock`].
+    pub fn block(self: &Arc<Self>, why: &str) {
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.refuse_waiting(&FailureKind::Unavailable(Unavailable::CrashLoop(why.to_owned())));
+    }
+
+    /// Why no actor may start, if so.
+    #[must_use]
+    pub fn blocked(&self) -> Option<String> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets actors start again, and starts one.
+    pub fn unblock(self: &Arc<Self>) {
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.deliver_wake();
+    }
+
+    /// Makes the next actor park what can be parked, before it does anything else.
+    pub fn push_crash_loop(self: &Arc<Self>, why: &str) {
+        self.lock().internal.push_front(Item::CrashLooped(why.to_owned()));
+    }
+
+    /// An actor looks at the mailbox.
+    pub(crate) fn touch(&self) {
+        let ms = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_used_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How long no actor had to look at the mailbox.
+    #[must_use]
+    pub fn idle_for(&self) -> Duration {
+        self.made.elapsed().saturating_sub(Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed)))
     }
 
     /// The owner says so before it looks for work.

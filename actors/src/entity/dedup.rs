@@ -56,7 +56,7 @@ pub(super) struct Dedup {
 impl Dedup {
     /// From what is stored, as of `version`.
     #[must_use]
-    pub fn restore(
+    pub(super) fn restore(
         origins: Vec<(Origin, OriginRecord)>,
         answers: Vec<DedupRecord>,
         version: Version,
@@ -77,7 +77,7 @@ impl Dedup {
     /// What is known of a client's command. An origin that is unknown and was made before `oldest` is expired:
     /// it may have been forgotten.
     #[must_use]
-    pub fn seen(&self, id: &CommandId, fingerprint: u64, oldest: Timestamp) -> Seen {
+    pub(super) fn seen(&self, id: &CommandId, fingerprint: u64, oldest: Timestamp) -> Seen {
         let Some(known) = self.origins.get(&id.origin) else {
             return if made_before(&id.origin, oldest) { Seen::Expired } else { Seen::New };
         };
@@ -93,12 +93,12 @@ impl Dedup {
 
     /// Whether a message of `sender` was consumed before. Messages of one sender come in order.
     #[must_use]
-    pub fn consumed(&self, sender: EntityId, seq: u64) -> bool {
+    pub(super) fn consumed(&self, sender: EntityId, seq: u64) -> bool {
         self.origins.get(&Origin::Entity(sender)).is_some_and(|known| seq < known.record.settled_below)
     }
 
     /// Remembers that a message of `sender` is consumed.
-    pub fn consume(&mut self, sender: EntityId, seq: u64, now: Timestamp) -> DedupOp {
+    pub(super) fn consume(&mut self, sender: EntityId, seq: u64, now: Timestamp) -> DedupOp {
         let origin = Origin::Entity(sender);
         let record = OriginRecord { settled_below: seq + 1, last_use: now };
         self.origins.insert(origin, Known { record, answers: BTreeMap::new() });
@@ -106,7 +106,7 @@ impl Dedup {
     }
 
     /// Remembers a reply, and forgets what its origin has settled.
-    pub fn remember(
+    pub(super) fn remember(
         &mut self,
         record: DedupRecord,
         version: Version,
@@ -140,7 +140,7 @@ impl Dedup {
 
     /// Forgets client sessions made and last used more than `ttl` ago. Sending entities are kept: they may send
     /// again at any time.
-    pub fn expire(&mut self, ttl: Duration, now: Timestamp) -> Vec<DedupOp> {
+    pub(super) fn expire(&mut self, ttl: Duration, now: Timestamp) -> Vec<DedupOp> {
         let oldest = before(now, ttl);
         let over: Vec<Origin> = self
             .origins

@@ -82,6 +82,12 @@ impl Directory {
         })
     }
 
+    /// The shards of supervisors.
+    #[must_use]
+    pub fn supervisors(&self) -> &Arc<Supervisors> {
+        &self.supervisors
+    }
+
     /// The kind of this name.
     #[must_use]
     pub fn kind(&self, name: &str) -> Option<&Arc<Kind>> {
@@ -141,7 +147,7 @@ impl Directory {
     /// Every cell of a supervisor's shard.
     #[must_use]
     pub fn cells_of_shard(&self, shard: usize) -> Vec<Arc<EntityCell>> {
-        self.cells().into_iter().filter(|cell| self.supervisors.shard_of(cell.name()) == shard).collect()
+        self.cells().into_iter().filter(|cell| self.supervisors.shard_of(cell) == shard).collect()
     }
 
     /// Every cell.

@@ -209,6 +209,8 @@ pub struct Kind {
     pub history: History,
     /// How changes are stored.
     pub style: Style,
+    /// Whether its entities are workflow runs: under the workflow supervisors, parked when they crash too often.
+    pub is_run: bool,
     /// Limits and times.
     pub options: EntityOptions,
     /// Makes a machine in its default state.

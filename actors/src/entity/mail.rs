@@ -180,7 +180,7 @@ impl Drop for ReplyPort {
 
 /// A reply that waits until the version it shows is durable.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     port: ReplyPort,
     result: Result<Bytes, FailureKind>,
 }

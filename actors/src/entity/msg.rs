@@ -5,11 +5,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use ractor::{ActorRef, RpcReplyPort};
 use stanchion_sync::Claim;
 
 use super::cell::EntityCell;
-use crate::ids::Name;
 
 /// Messages of an entity's actor. The work itself lies in the cell's mailbox.
 #[derive(Debug)]
@@ -30,13 +29,15 @@ pub enum EntitySupervisorMsg {
         /// The right to take its slot.
         claim: Claim,
     },
-    /// The actor ends by itself: not a crash.
-    Passivated {
-        /// The actor.
-        actor: ActorCell,
-    },
     /// Forgets the crashes of an entity that was given up, so that it starts again.
     Forgive {
+        /// The entity.
+        cell: Arc<EntityCell>,
+    },
+    /// Stops idle children.
+    Sweep,
+    /// Ends the actor of an entity at once, as a crash would.
+    Kill {
         /// The entity.
         cell: Arc<EntityCell>,
     },
@@ -49,37 +50,42 @@ impl ractor::Message for EntityMsg {}
 #[cfg(feature = "cluster")]
 impl ractor::Message for EntitySupervisorMsg {}
 
-/// The shards of entity supervisors in force; each registers itself when it starts.
+/// The shards of entity supervisors in force; each registers itself when it starts. The first shards are for
+/// agents, the rest for workflow runs.
 #[derive(Debug)]
 pub struct Supervisors {
     shards: Vec<RwLock<Option<ActorRef<EntitySupervisorMsg>>>>,
+    agents: usize,
 }
 
 impl Supervisors {
-    /// Places for `shards` supervisors, at least one.
+    /// Places for at least one shard of each.
     #[must_use]
-    pub fn new(shards: usize) -> Arc<Self> {
-        Arc::new(Self { shards: (0..shards.max(1)).map(|_| RwLock::new(None)).collect() })
+    pub fn new(agents: usize, runs: usize) -> Arc<Self> {
+        let agents = agents.max(1);
+        let shards = (0..agents + runs.max(1)).map(|_| RwLock::new(None)).collect();
+        Arc::new(Self { shards, agents })
     }
 
-    /// Number of shards.
+    /// Shards for agents: the first ones.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.shards.len()
+    pub fn agents(&self) -> std::ops::Range<usize> {
+        0..self.agents
     }
 
-    /// Never: there is at least one shard.
+    /// Shards for workflow runs.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.shards.is_empty()
+    pub fn runs(&self) -> std::ops::Range<usize> {
+        self.agents..self.shards.len()
     }
 
-    /// The shard of a name.
+    /// The shard of an entity.
     #[must_use]
-    pub fn shard_of(&self, name: &Name) -> usize {
+    pub fn shard_of(&self, cell: &EntityCell) -> usize {
+        let range = if cell.kind().is_run { self.runs() } else { self.agents() };
         let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        usize::try_from(hasher.finish() % self.shards.len() as u64).unwrap_or(0)
+        cell.name().hash(&mut hasher);
+        range.start + usize::try_from(hasher.finish() % range.len() as u64).unwrap_or(0)
     }
 
     /// The supervisor of a shard has started.
@@ -89,7 +95,7 @@ impl Supervisors {
         }
     }
 
-    /// The supervisor of a shard, if it runs.
+    /// The supervisor of a shard, if it has started.
     #[must_use]
     pub fn supervisor(&self, shard: usize) -> Option<ActorRef<EntitySupervisorMsg>> {
         let place = self.shards.get(shard)?;
@@ -98,7 +104,7 @@ impl Supervisors {
 
     /// Asks for an actor. A supervisor that is down finds the claimed cell when it starts.
     pub(crate) fn start(&self, cell: Arc<EntityCell>, claim: Claim) {
-        if let Some(supervisor) = self.supervisor(self.shard_of(cell.name())) {
+        if let Some(supervisor) = self.supervisor(self.shard_of(&cell)) {
             // Not sent means not running: its successor resets every cell of the shard.
             let _ = supervisor.cast(EntitySupervisorMsg::Start { cell, claim });
         }
