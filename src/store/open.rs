@@ -167,7 +167,11 @@ impl<'a> Opener<'a> {
                 continue;
             }
             if *first > last.next() {
-                return Err(OpenError::Gap { path: self.path.into(), folded: last, trimmed: Position(first.0 - 1) });
+                return Err(OpenError::Gap {
+                    path: self.path.into(),
+                    folded: last,
+                    trimmed: Position(first.0 - 1),
+                });
             }
             unfolded += bytes.len();
             let mut at = *first;
@@ -234,7 +238,9 @@ impl<'a> Opener<'a> {
             Some(found) if found.format > FILE_FORMAT => {
                 Err(OpenError::NewerFormat { path: self.path.into(), found: found.format })
             }
-            Some(found) if found.id != meta.id => Err(self.corrupt("the log belongs to another store".into())),
+            Some(found) if found.id != meta.id => {
+                Err(self.corrupt("the log belongs to another store".into()))
+            }
             Some(found) => Ok((log, found)),
         }
     }
@@ -304,7 +310,8 @@ fn lock_holder(path: &Path) -> Option<u32> {
     let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
-        let mut words = line.split_whitespace().skip_while(|word| *word != "WRITE" && *word != "READ").skip(1);
+        let mut words =
+            line.split_whitespace().skip_while(|word| *word != "WRITE" && *word != "READ").skip(1);
         let pid = words.next()?.parse::<u32>().ok()?;
         words.next().is_some_and(|place| place.ends_with(&inode)).then_some(pid)
     })

@@ -156,9 +156,9 @@ impl Writer {
                 Err(outcome) => outcome,
             }),
             Record::Inbox { entity, item } => {
-                let named = self.known(entity)?.ok_or_else(|| {
-                    StoreError::NotApplied(format!("entity {entity} does not exist"))
-                })?;
+                let named = self
+                    .known(entity)?
+                    .ok_or_else(|| StoreError::NotApplied(format!("entity {entity} does not exist")))?;
                 let encoded = encode(&item).map_err(|e| StoreError::NotApplied(e.to_string()))?;
                 self.chunk.inbox(entity, named, &encoded);
                 if named {
@@ -329,7 +329,8 @@ impl Writer {
         let why = self.why();
         for reply in self.replies.drain(..) {
             let applied = matches!(reply, Reply::Record(_, Ok(Outcome::Applied { .. })));
-            let error = if applied { StoreError::Unknown(why.clone()) } else { StoreError::NotApplied(why.clone()) };
+            let error =
+                if applied { StoreError::Unknown(why.clone()) } else { StoreError::NotApplied(why.clone()) };
             refuse(&self.shared, reply, error);
         }
     }

@@ -14,8 +14,8 @@ use stanchion_actors::{
     persistence::{PersistenceActor, PersistenceArgs, StoreOpener},
 };
 use stanchion_supervisors::{
-    ChildSpec, EntitySupervisorActor, EntitySupervisorArgs, Intensity, Strategy, Supervisor, SupervisorSpec,
-    SupervisorStartError, Init,
+    ChildSpec, EntitySupervisorActor, EntitySupervisorArgs, Init, Intensity, Strategy, Supervisor,
+    SupervisorSpec, SupervisorStartError,
 };
 
 /// What the tree is built from.

@@ -44,7 +44,9 @@ async fn page(env: &Env, after: Option<EntityId>) -> Result<Option<EntityId>, St
         };
         match env.directory().cell(&name) {
             Ok(cell) => cell.wake(),
-            Err(refusal) => tracing::warn!(entity = %name, %refusal, "work left of a kind that is not registered"),
+            Err(refusal) => {
+                tracing::warn!(entity = %name, %refusal, "work left of a kind that is not registered")
+            }
         }
     }
     Ok(entities.last().copied().filter(|_| entities.len() == PAGE))

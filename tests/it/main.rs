@@ -1,3 +1,3 @@
-//! Tests of the whole library.
+//! Integration tests, a module per area.
 
-mod store_redb;
+mod entities;

@@ -65,14 +65,7 @@ impl Actor for EntityActor {
         myself.cast(EntityMsg::Wake)?;
         let counted = env.tasks().actor("entity");
         let generation = claim.generation();
-        Ok(EntityState {
-            env,
-            cell,
-            generation,
-            active: None,
-            failures: 0,
-            _counted: counted,
-        })
+        Ok(EntityState { env, cell, generation, active: None, failures: 0, _counted: counted })
     }
 
     async fn handle(

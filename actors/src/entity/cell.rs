@@ -11,8 +11,8 @@ use std::{
 };
 
 use ractor::ActorRef;
-use tokio::time::Instant;
 use stanchion_sync::{Claim, Doorbell, Gate, GateRefusal, OwnerSlot, Permit};
+use tokio::time::Instant;
 
 use super::{
     machine::Kind,

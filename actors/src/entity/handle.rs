@@ -261,6 +261,7 @@ impl Active {
             Ok((decided, recorder)) => {
                 self.accept()?;
                 if decided.change.is_none() && recorder.is_empty() && draft.is_empty() {
+                    back.answer(Ok(Bytes::new()));
                     return Ok(());
                 }
                 let version = self.record(decided.change, recorder, draft, now)?;

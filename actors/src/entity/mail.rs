@@ -188,22 +188,22 @@ pub(crate) struct Held {
 impl Held {
     /// A reply for `port`.
     #[must_use]
-    pub fn new(port: ReplyPort, result: Result<Bytes, FailureKind>) -> Self {
+    pub(super) fn new(port: ReplyPort, result: Result<Bytes, FailureKind>) -> Self {
         Self { port, result }
     }
 
     /// The version is durable.
-    pub fn release(self) {
+    pub(super) fn release(self) {
         self.port.answer(self.result);
     }
 
     /// The version will not become durable.
-    pub fn fail(self, kind: FailureKind) {
+    pub(super) fn fail(self, kind: FailureKind) {
         self.port.answer(Err(kind));
     }
 
     /// The entry was never handed to the store.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         self.fail(FailureKind::Unavailable(Unavailable::Stopped));
     }
 }
