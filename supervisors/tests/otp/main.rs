@@ -2,6 +2,14 @@
 //!
 //! Where Erlang's words have no literal counterpart, the Rust reading stands beside the test. S64 is tested beside
 //! `ChildSpec`. `giveup` and `auto` are events of ours that say why a supervisor ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

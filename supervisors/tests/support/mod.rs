@@ -175,6 +175,11 @@ impl World {
         }
     }
 
+    /// Takes the events since the last look.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.inner.log.lock().unwrap())
+    }
+
     /// Waits for exactly these events since the last look, and no more.
     pub async fn expect(&self, events: &[&str]) {
         let all_came = async {
@@ -190,8 +195,7 @@ impl World {
         // The clock is paused: it jumps when nothing else can happen.
         let _ = tokio::time::timeout(Duration::from_secs(3_600), all_came).await;
         self.settle().await;
-        let came = std::mem::take(&mut *self.inner.log.lock().unwrap());
-        assert_eq!(came, events);
+        assert_eq!(self.take(), events);
     }
 
     /// Ends the supervisor, and asserts that nothing of it lives.
