@@ -241,6 +241,7 @@ macro_rules! __conformance_cases {
                 a_purged_entity_cannot_be_activated
                 a_purged_name_begins_again_under_another_number
                 a_purged_number_is_not_given_again_after_reopening
+                a_number_purged_before_its_first_entry_is_not_given_again
                 a_purge_keeps_messages_sent_to_the_entity
             }
             settling {
