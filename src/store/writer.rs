@@ -41,7 +41,7 @@ enum Projection {
 enum Reply {
     Record(Completer, Result<Outcome, StoreError>),
     Activated(Answer<Activated>, Result<Activated, StoreError>),
-    Released(Answer<()>),
+    Done(Answer<()>),
 }
 
 /// The one thread that writes the log.
@@ -135,7 +135,12 @@ impl Writer {
             }
             Job::Release { token, answer } => {
                 self.owners.release(token);
-                self.replies.push(Reply::Released(answer));
+                self.replies.push(Reply::Done(answer));
+            }
+            Job::Freeze { answer } => {
+                self.flush();
+                freeze(&self.shared);
+                self.replies.push(Reply::Done(answer));
             }
         }
     }
@@ -319,7 +324,7 @@ impl Writer {
                     done(result);
                 }
                 Reply::Activated(answer, result) => drop(answer.send(result)),
-                Reply::Released(answer) => drop(answer.send(Ok(()))),
+                Reply::Done(answer) => drop(answer.send(Ok(()))),
             }
         }
     }
@@ -343,7 +348,7 @@ impl Writer {
         let reply = match job {
             Job::Record(_, done) => Reply::Record(done, Err(error.clone())),
             Job::Activate { answer, .. } => Reply::Activated(answer, Err(error.clone())),
-            Job::Release { answer, .. } => Reply::Released(answer),
+            Job::Release { answer, .. } | Job::Freeze { answer } => Reply::Done(answer),
         };
         refuse(&self.shared, reply, error);
     }
@@ -423,7 +428,7 @@ fn refuse(shared: &Shared, reply: Reply, error: StoreError) {
             done(Err(error));
         }
         Reply::Activated(answer, _) => drop(answer.send(Err(error))),
-        Reply::Released(answer) => drop(answer.send(Err(error))),
+        Reply::Done(answer) => drop(answer.send(Err(error))),
     }
 }
 
