@@ -7,9 +7,9 @@ use redb::{Builder, Database, DatabaseError, StorageError};
 use stanchion_actors::ids::Position;
 
 use super::{
-    backends::{Backends, Boxed, StoreFile},
+    backends::{Backends, Boxed, Draft, StoreFile},
     chunk::read_chunk,
-    log::{RedoLog, read_chunks},
+    log::{RedoLog, read_chunks, write_log},
     memtable::Mem,
     open_error::{OpenError, lock_holder},
     options::StoreOptions,
@@ -74,7 +74,7 @@ impl<'a> Opener<'a> {
         log.begin().map_err(|e| self.failed(e))?;
         if meta.clean {
             meta.clean = false;
-            self.write_meta(&data, &meta)?;
+            write_meta(&data, &meta).map_err(|e| self.failed(e))?;
         }
         Ok(Recovered { data, log, meta, mem, last, unfolded_bytes })
     }
@@ -134,8 +134,11 @@ impl<'a> Opener<'a> {
 
     fn open_data(&self) -> Result<(Database, DataMeta), OpenError> {
         let found = self.backends.len(StoreFile::Data).map_err(|e| self.io(e))?;
-        if self.options.must_exist && found.unwrap_or(0) == 0 {
-            return Err(OpenError::Missing(self.path.into()));
+        if found.unwrap_or(0) == 0 {
+            if self.options.must_exist {
+                return Err(OpenError::Missing(self.path.into()));
+            }
+            self.make_data()?;
         }
         let data = self.database(StoreFile::Data, self.options.data_cache_bytes)?;
         match get_meta::<DataMeta>(&data).map_err(|e| self.failed(e))? {
@@ -143,18 +146,13 @@ impl<'a> Opener<'a> {
                 Err(OpenError::NewerFormat { path: self.path.into(), found: meta.format })
             }
             Some(meta) => Ok((data, meta)),
-            None => self.make_data(data),
+            None => Err(OpenError::NotAStore(self.path.into())),
         }
     }
 
-    fn make_data(&self, data: Database) -> Result<(Database, DataMeta), OpenError> {
-        let others = redb::ReadableDatabase::begin_read(&data)
-            .map_err(|e| self.failed(e))?
-            .list_tables()
-            .map_err(|e| self.failed(e))?
-            .count();
-        if others > 0 {
-            return Err(OpenError::NotAStore(self.path.into()));
+    fn make_data(&self) -> Result<(), OpenError> {
+        if self.backends.len(StoreFile::Log).map_err(|e| self.io(e))?.unwrap_or(0) > 0 {
+            return Err(self.corrupt("the data file is missing beside its log".into()));
         }
         let meta = DataMeta {
             id: uuid::Uuid::now_v7(),
@@ -164,10 +162,21 @@ impl<'a> Opener<'a> {
             folded: Position(0),
             next_entity: 1,
         };
-        self.backends.remove(StoreFile::Log).map_err(|e| self.io(e))?;
-        self.write_meta(&data, &meta)?;
-        self.backends.sync_names().map_err(|e| self.io(e))?;
-        Ok((data, meta))
+        self.make(StoreFile::Data, |data| write_meta(data, &meta))
+    }
+
+    /// Makes a file that is a whole database from its first moment on.
+    fn make(
+        &self,
+        file: StoreFile,
+        fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
+    ) -> Result<(), OpenError> {
+        let draft = Draft::default();
+        let db = Builder::new().set_cache_size(1 << 20).create_with_backend(draft.clone());
+        let db = db.map_err(|e| self.failed(e))?;
+        fill(&db).map_err(|e| self.failed(e))?;
+        drop(db);
+        self.backends.make(file, &draft.take()).map(drop).map_err(|e| self.io(e))
     }
 
     fn open_log(&self, meta: &DataMeta) -> Result<Option<(Database, LogMeta)>, OpenError> {
@@ -178,8 +187,6 @@ impl<'a> Opener<'a> {
         }
         let log = self.database(StoreFile::Log, self.options.log_cache_bytes)?;
         match get_meta::<LogMeta>(&log).map_err(|e| self.failed(e))? {
-            // Made by an opening that ended before its first commit.
-            None if meta.clean => Ok(Some((log, LogMeta::after(meta)))),
             None => Err(self.corrupt("the log has no head".into())),
             Some(found) if found.format > FILE_FORMAT => {
                 Err(OpenError::NewerFormat { path: self.path.into(), found: found.format })
@@ -190,9 +197,9 @@ impl<'a> Opener<'a> {
     }
 
     fn make_log(&self, meta: &DataMeta) -> Result<(Database, LogMeta), OpenError> {
-        let log = self.database(StoreFile::Log, self.options.log_cache_bytes)?;
-        self.backends.sync_names().map_err(|e| self.io(e))?;
-        Ok((log, LogMeta::after(meta)))
+        let log_meta = LogMeta::after(meta);
+        self.make(StoreFile::Log, |log| write_log(log, &log_meta, &[]))?;
+        Ok((self.database(StoreFile::Log, self.options.log_cache_bytes)?, log_meta))
     }
 
     /// Opens one file as a database; the lock of redb decides who may.
@@ -202,8 +209,7 @@ impl<'a> Opener<'a> {
         if len > 0 {
             let mut magic = vec![0; REDB_MAGIC.len().min(usize::try_from(len).unwrap_or(usize::MAX))];
             backend.read(0, &mut magic).map_err(|e| self.io(e))?;
-            let blank = magic.iter().all(|byte| *byte == 0);
-            if magic != REDB_MAGIC && !blank {
+            if magic != REDB_MAGIC {
                 return Err(OpenError::NotAStore(self.path.into()));
             }
         }
@@ -215,20 +221,6 @@ impl<'a> Opener<'a> {
             DatabaseError::Storage(StorageError::Io(error)) => self.io(error),
             error => self.corrupt(error.to_string()),
         })
-    }
-
-    fn write_meta(&self, data: &Database, meta: &DataMeta) -> Result<(), OpenError> {
-        let write = || -> Result<(), redb::Error> {
-            let mut txn = data.begin_write()?;
-            txn.set_quick_repair(true);
-            for table in ALL {
-                txn.open_table(rows(table))?;
-            }
-            put_meta(&txn, meta)?;
-            txn.commit()?;
-            Ok(())
-        };
-        write().map_err(|e| self.failed(e))
     }
 
     fn corrupt(&self, what: String) -> OpenError {
@@ -251,4 +243,16 @@ impl<'a> Opener<'a> {
             _ => OpenError::Io { path: self.path.into(), source },
         }
     }
+}
+
+/// Writes the head, making every table.
+fn write_meta(data: &Database, meta: &DataMeta) -> Result<(), redb::Error> {
+    let mut txn = data.begin_write()?;
+    txn.set_quick_repair(true);
+    for table in ALL {
+        txn.open_table(rows(table))?;
+    }
+    put_meta(&txn, meta)?;
+    txn.commit()?;
+    Ok(())
 }

@@ -195,6 +195,19 @@ impl Disk {
 }
 
 impl Backends for FaultyDisk {
+    fn make(&self, file: StoreFile, content: &[u8]) -> io::Result<bool> {
+        let mut disk = self.lock();
+        if disk.files.get(&file).is_some_and(|found| !found.now.is_empty()) {
+            return Ok(false);
+        }
+        for call in [DiskCall::Write, DiskCall::Sync] {
+            disk.check(file, call)?;
+        }
+        let content = content.to_vec();
+        disk.files.insert(file, Content { now: content.clone(), synced: content, pending: Vec::new() });
+        Ok(true)
+    }
+
     fn open(&self, file: StoreFile) -> io::Result<Box<dyn StorageBackend>> {
         self.lock().files.entry(file).or_default();
         Ok(Box::new(FaultyFile { disk: self.clone(), file }))
