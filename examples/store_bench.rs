@@ -271,7 +271,10 @@ fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
     let seconds = args.next().map_or(Ok(5), |arg| arg.parse())?;
     let wide = args.next().map_or(Ok(100_000), |arg| arg.parse())?;
-    let dir = args.next().map_or_else(std::env::temp_dir, PathBuf::from).join(format!("stanchion-{}", std::process::id()));
+    let dir = args
+        .next()
+        .map_or_else(std::env::temp_dir, PathBuf::from)
+        .join(format!("stanchion-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
     let done = runtime.block_on(run(&dir, Duration::from_secs(seconds), wide));

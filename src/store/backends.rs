@@ -194,7 +194,8 @@ impl StorageBackend for Draft {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let mut bytes = self.lock();
-        let place = bytes.get_mut(start..start.saturating_add(data.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let place =
+            bytes.get_mut(start..start.saturating_add(data.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
         place.copy_from_slice(data);
         Ok(())
     }

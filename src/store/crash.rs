@@ -40,7 +40,10 @@ impl Crash {
         Self { hook: Some(hook) }
     }
 
-    #[cfg_attr(not(feature = "testing"), expect(clippy::unused_self, reason = "the hook exists under `testing`"))]
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(clippy::unused_self, reason = "the hook exists under `testing`")
+    )]
     pub(crate) fn reach(&self, point: CrashPoint) {
         #[cfg(feature = "testing")]
         if let Some(hook) = &self.hook {

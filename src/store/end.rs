@@ -36,9 +36,8 @@ pub(crate) fn end(log: RedoLog, ending: Ending) {
     let ended = match (shared.poisoned(), meta) {
         (Some(why), _) => Err(StoreError::Fatal(why.to_owned())),
         (None, Err(_)) => Err(StoreError::Fatal("the fold thread panicked".into())),
-        (None, Ok(meta)) => {
-            mark_clean(&data, meta).map_err(|e| StoreError::Fatal(format!("the store was not marked clean: {e}")))
-        }
+        (None, Ok(meta)) => mark_clean(&data, meta)
+            .map_err(|e| StoreError::Fatal(format!("the store was not marked clean: {e}"))),
     };
     shared.view.change(|gens| (gens.data, gens.log) = (None, None));
     drop(log);

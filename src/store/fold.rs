@@ -28,13 +28,17 @@ pub(crate) fn run(shared: &Shared, data: &Arc<Database>, mut meta: DataMeta) -> 
             let state = shared.await_fold(None, |fold| !fold.busy && !fold.stop);
             state.stop
         };
-        let Some(mem) = shared.view.change(|gens| gens.folding.clone()).filter(|_| !stop) else { return meta };
+        let Some(mem) = shared.view.change(|gens| gens.folding.clone()).filter(|_| !stop) else {
+            return meta;
+        };
         let folded = catch_unwind(AssertUnwindSafe(|| fold(shared, data, &read_mem(&mem), &mut meta)));
         let why = match folded {
             Ok(Ok(())) => None,
             Ok(Err(FoldStop::Stopped)) => return meta,
             Ok(Err(FoldStop::Failed(error))) => Some(format!("the data file was not written: {error}")),
-            Ok(Err(FoldStop::Corrupt(error))) => Some(format!("the data file cannot be folded into: {error}")),
+            Ok(Err(FoldStop::Corrupt(error))) => {
+                Some(format!("the data file cannot be folded into: {error}"))
+            }
             Err(_) => Some("the fold thread panicked".to_owned()),
         };
         if let Some(why) = why {
@@ -103,7 +107,9 @@ fn fold_entities(slices: &mut Slices<'_>, mem: &Mem, ids: &[EntityId]) -> Result
         .collect();
     let mut all: Vec<(&[u8], Source<'_>)> =
         states.iter().map(|(key, state)| (key.as_slice(), Source::Checkpoint(state))).collect();
-    all.extend(mem.rows(Table::Entity).iter().map(|(key, row)| (key.as_slice(), Source::Row(row.as_deref()))));
+    all.extend(
+        mem.rows(Table::Entity).iter().map(|(key, row)| (key.as_slice(), Source::Row(row.as_deref()))),
+    );
     all.sort_by(|a, b| a.0.cmp(b.0));
     fold_rows(slices, Table::Entity, all.into_iter())
 }
@@ -175,8 +181,7 @@ fn stored_version(txn: &redb::WriteTransaction, entity: EntityId) -> Result<Vers
     let table = txn.open_table(rows(Table::Entity))?;
     let key = key::checkpoint(entity);
     let Some(row) = table.get(key.as_slice())? else { return Ok(Version(0)) };
-    let checkpoint: Checkpoint =
-        decode_row(Table::Entity, &key, row.value()).map_err(FoldStop::Corrupt)?;
+    let checkpoint: Checkpoint = decode_row(Table::Entity, &key, row.value()).map_err(FoldStop::Corrupt)?;
     Ok(checkpoint.head.version)
 }
 
@@ -209,7 +214,9 @@ fn fold_one_history(
 fn take_tail(stored: &mut HistoryTable<'_>, entity: EntityId, first: Version) -> Result<Vec<Item>, FoldStop> {
     let (low, high) = (key::history(entity, Version(0)), key::history(entity, Version(u64::MAX)));
     loop {
-        let Some(last) = stored.range(low.as_slice()..=high.as_slice())?.next_back() else { return Ok(Vec::new()) };
+        let Some(last) = stored.range(low.as_slice()..=high.as_slice())?.next_back() else {
+            return Ok(Vec::new());
+        };
         let (row_key, items, size) = {
             let (key, value) = last?;
             let items = unpack(key.value(), &owned(value.value())).map_err(FoldStop::Corrupt)?;
@@ -243,7 +250,11 @@ fn trim_is_due(head: &Head, new: u64) -> bool {
 }
 
 /// Removes rows of which nothing is kept, from the oldest on.
-fn trim(stored: &mut HistoryTable<'_>, entity: EntityId, keep: impl Fn(&Item) -> bool) -> Result<(), FoldStop> {
+fn trim(
+    stored: &mut HistoryTable<'_>,
+    entity: EntityId,
+    keep: impl Fn(&Item) -> bool,
+) -> Result<(), FoldStop> {
     let (low, high) = (key::history(entity, Version(0)), key::history(entity, Version(u64::MAX)));
     let mut gone = Vec::new();
     for row in stored.range(low.as_slice()..=high.as_slice())? {

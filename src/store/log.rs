@@ -100,7 +100,11 @@ pub(crate) fn read_chunks(db: &impl ReadableDatabase) -> Result<Vec<(Position, B
 }
 
 /// Fills a new log in one commit.
-pub(crate) fn write_log(db: &Database, meta: &LogMeta, chunks: &[(Position, Bytes)]) -> Result<(), redb::Error> {
+pub(crate) fn write_log(
+    db: &Database,
+    meta: &LogMeta,
+    chunks: &[(Position, Bytes)],
+) -> Result<(), redb::Error> {
     let txn = db.begin_write()?;
     {
         let mut table = txn.open_table(LOG)?;

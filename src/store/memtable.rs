@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use stanchion_actors::{
     ids::{EntityId, Position, Version},
-    store::{
-        Change, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project,
-    },
+    store::{Change, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project},
 };
 
 use super::{
@@ -95,7 +93,12 @@ impl Mem {
     }
 
     /// Takes in one entry.
-    pub(crate) fn entry(&mut self, entity: EntityId, entry: &Entry, encoded: &Bytes) -> Result<(), CodecError> {
+    pub(crate) fn entry(
+        &mut self,
+        entity: EntityId,
+        entry: &Entry,
+        encoded: &Bytes,
+    ) -> Result<(), CodecError> {
         project(entity, entry, encoded, self)
     }
 
@@ -109,7 +112,8 @@ impl Mem {
     ) -> Result<(), CodecError> {
         if named {
             let name = key::name(&item.to);
-            let framed = stanchion_actors::store::frame(&name, ROW_SCHEMA, &stanchion_actors::store::encode(&entity)?);
+            let framed =
+                stanchion_actors::store::frame(&name, ROW_SCHEMA, &stanchion_actors::store::encode(&entity)?);
             self.put(Table::Name, name, framed);
         }
         let (key, framed) = inbox_row(entity, position, item)?;

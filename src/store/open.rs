@@ -191,7 +191,9 @@ impl<'a> Opener<'a> {
             Some(found) if found.format > FILE_FORMAT => {
                 Err(OpenError::NewerFormat { path: self.path.into(), found: found.format })
             }
-            Some(found) if found.id != meta.id => Err(self.corrupt("the log belongs to another store".into())),
+            Some(found) if found.id != meta.id => {
+                Err(self.corrupt("the log belongs to another store".into()))
+            }
             Some(found) => Ok(Some((log, found))),
         }
     }

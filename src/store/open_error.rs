@@ -90,7 +90,8 @@ pub(crate) fn lock_holder(path: &Path) -> Option<u32> {
     let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
-        let mut words = line.split_whitespace().skip_while(|word| *word != "WRITE" && *word != "READ").skip(1);
+        let mut words =
+            line.split_whitespace().skip_while(|word| *word != "WRITE" && *word != "READ").skip(1);
         let pid = words.next()?.parse::<u32>().ok()?;
         words.next().is_some_and(|place| place.ends_with(&inode)).then_some(pid)
     })

@@ -33,7 +33,8 @@ impl Item {
 
     /// The entry itself.
     pub(crate) fn entry(&self, entity: EntityId) -> Result<Entry, StoreError> {
-        decode(&self.encoded).map_err(|e| corrupt(name(Table::History), &key::history(entity, self.version), e))
+        decode(&self.encoded)
+            .map_err(|e| corrupt(name(Table::History), &key::history(entity, self.version), e))
     }
 }
 
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn packed_items_come_back_in_rows_of_bounded_size() {
-        let items: Vec<_> = (1..100).map(|v| item(v, 300)).chain([item(100, 20_000), item(105, 10)]).collect();
+        let items: Vec<_> =
+            (1..100).map(|v| item(v, 300)).chain([item(100, 20_000), item(105, 10)]).collect();
         let rows = pack(EntityId(4), &items);
         let back: Vec<_> =
             rows.iter().flat_map(|(k, v)| unpack(k, &Bytes::from(v.clone())).unwrap()).collect();

@@ -37,7 +37,8 @@ impl Snapshot {
         let mut prefix = key::entity(entity);
         prefix.push(key::INBOX);
         let rows = self.range(Table::Work, prefix.clone(), after_prefix(&prefix), 1)?;
-        let item = rows.first().map(|(key, row)| decode_row::<InboxItem>(Table::Work, key, row)).transpose()?;
+        let item =
+            rows.first().map(|(key, row)| decode_row::<InboxItem>(Table::Work, key, row)).transpose()?;
         Ok(item.map(|item| item.to))
     }
 
@@ -99,12 +100,13 @@ impl Snapshot {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         let low = key::row(entity, from);
-        let high = if to.is_empty() { after_prefix(&key::row(entity, &[])) } else { Some(key::row(entity, to)) };
+        let high =
+            if to.is_empty() { after_prefix(&key::row(entity, &[])) } else { Some(key::row(entity, to)) };
         let rows = self.range(Table::Entity, low, high, limit)?;
         rows.into_iter()
             .map(|(row_key, row)| {
-                let (_, value) = unframe_shared(&row_key, &row)
-                    .map_err(|e| corrupt(name(Table::Entity), &row_key, e))?;
+                let (_, value) =
+                    unframe_shared(&row_key, &row).map_err(|e| corrupt(name(Table::Entity), &row_key, e))?;
                 Ok((Bytes::from(row_key).slice(9..), value))
             })
             .collect()

@@ -52,7 +52,9 @@ impl Readers {
                 Some(Err(Refused::Full(_))) => {
                     return Err(StoreError::NotApplied("the read queue is full".into()));
                 }
-                Some(Err(Refused::Closed(_))) | None => return Err(StoreError::Fatal("the store is closed".into())),
+                Some(Err(Refused::Closed(_))) | None => {
+                    return Err(StoreError::Fatal("the store is closed".into()));
+                }
             }
             waiting.await.unwrap_or_else(|_| Err(StoreError::NotApplied("the read panicked".into())))
         })

@@ -2,10 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::Ordering,
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     thread::{JoinHandle, ThreadId},
 };
 
@@ -14,8 +11,8 @@ use futures_util::future::{BoxFuture, ready};
 use stanchion_actors::{
     ids::{EntityId, Name, Position, Timestamp, Version},
     store::{
-        Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded, Record,
-        Refused, RefusedWhy, Store, StoreError, StoreStats, Table, Token, key, unframe_shared,
+        Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded,
+        Record, Refused, RefusedWhy, Store, StoreError, StoreStats, Table, Token, key, unframe_shared,
     },
 };
 use stanchion_sync::Refused as Queue;
@@ -51,7 +48,10 @@ pub struct RedbStore {
 
 impl std::fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedbStore").field("path", &self.path).field("boot", &self.shared.boot).finish_non_exhaustive()
+        f.debug_struct("RedbStore")
+            .field("path", &self.path)
+            .field("boot", &self.shared.boot)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +78,13 @@ impl RedbStore {
             let thread = std::thread::Builder::new().name("stanchion-fold".into());
             thread.spawn(move || super::fold::run(&shared, &data, meta)).map_err(io)?
         };
-        let ending = Ending { shared: shared.clone(), readers: readers.clone(), backends: backends.clone(), data, fold };
+        let ending = Ending {
+            shared: shared.clone(),
+            readers: readers.clone(),
+            backends: backends.clone(),
+            data,
+            fold,
+        };
         let thread = std::thread::Builder::new().name("stanchion-write".into());
         let handle = thread.spawn(move || end(writer.run(), ending)).map_err(io)?;
         let writer_id = handle.thread().id();
@@ -121,7 +127,10 @@ impl RedbStore {
         shared.ended().unwrap_or_else(|| Err(StoreError::Fatal("the store did not end".into())))
     }
 
-    fn control<T: Send + 'static>(&self, job: impl FnOnce(Answer<T>) -> Job) -> BoxFuture<'static, Result<T, StoreError>> {
+    fn control<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Answer<T>) -> Job,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
         let (answer, waiting) = oneshot::channel();
         let pushed = self.shared.queue.push_control(job(answer));
         let why = self.closed_why();
@@ -314,7 +323,9 @@ impl Store for RedbStore {
         let (answer, waiting) = oneshot::channel();
         self.shared.await_end(answer);
         Box::pin(async move {
-            waiting.await.unwrap_or_else(|_| Err(StoreError::Unknown("the writer ended without a word".into())))
+            waiting
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Unknown("the writer ended without a word".into())))
         })
     }
 

@@ -139,7 +139,8 @@ fn read_manifest(source: &mut File, total: u64, from: &Path) -> Result<Manifest,
     let mut body = vec![0; footer.body_bytes as usize];
     source.seek(SeekFrom::Start(body_at)).map_err(reading)?;
     source.read_exact(&mut body).map_err(reading)?;
-    let manifest = Manifest::read(&body, footer).ok_or_else(|| damaged("the manifest's checksum does not hold"))?;
+    let manifest =
+        Manifest::read(&body, footer).ok_or_else(|| damaged("the manifest's checksum does not hold"))?;
     if footer.format > BACKUP_FORMAT {
         return Err(RestoreError::NewerFormat { path: from.to_path_buf(), found: footer.format });
     }

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
+use stanchion_actors::ids::EntityId;
 use stanchion_actors::{
     ids::Position,
     store::{Activated, Completer, Incarnation, Record, StoreError, StoreStats, Token},
 };
-use stanchion_actors::ids::EntityId;
 use stanchion_sync::HandOff;
 use tokio::sync::oneshot;
 

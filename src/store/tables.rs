@@ -99,14 +99,17 @@ pub(crate) fn put_meta<T: Serialize>(txn: &WriteTransaction, meta: &T) -> Result
 }
 
 /// Reads the meta row; `None` when the file has none.
-pub(crate) fn get_meta<T: serde::de::DeserializeOwned>(db: &impl ReadableDatabase) -> Result<Option<T>, redb::Error> {
+pub(crate) fn get_meta<T: serde::de::DeserializeOwned>(
+    db: &impl ReadableDatabase,
+) -> Result<Option<T>, redb::Error> {
     let table = match db.begin_read()?.open_table(META) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let Some(row) = table.get(META_KEY)? else { return Ok(None) };
-    let (_, body) = unframe(META_KEY.as_bytes(), row.value()).map_err(|e| redb::Error::Corrupted(e.to_string()))?;
+    let (_, body) =
+        unframe(META_KEY.as_bytes(), row.value()).map_err(|e| redb::Error::Corrupted(e.to_string()))?;
     decode(body).map(Some).map_err(|e| redb::Error::Corrupted(e.to_string()))
 }
 

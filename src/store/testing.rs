@@ -81,7 +81,9 @@ impl Cut {
                 }
                 number += 1;
             }
-            disk.lock().files.insert(*file, Content { now: bytes.clone(), synced: bytes, pending: Vec::new() });
+            disk.lock()
+                .files
+                .insert(*file, Content { now: bytes.clone(), synced: bytes, pending: Vec::new() });
         }
         disk
     }

@@ -11,8 +11,8 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use stanchion_actors::{
     ids::{EntityId, Name, Version},
     store::{
-        Checkpoint, DedupRecord, Effect, Head, History, InboxItem, OriginRecord, OutMessage, StoreError, Table,
-        Timer, key, unframe,
+        Checkpoint, DedupRecord, Effect, Head, History, InboxItem, OriginRecord, OutMessage, StoreError,
+        Table, Timer, key, unframe,
     },
 };
 
@@ -110,7 +110,8 @@ fn check_rows(data: &Database, report: &mut VerifyReport) -> Vec<EntityId> {
     let mut states = Vec::new();
     for table in ALL {
         let checked = (|| {
-            let stored = data.begin_read().map_err(read_error)?.open_table(rows(table)).map_err(read_error)?;
+            let stored =
+                data.begin_read().map_err(read_error)?.open_table(rows(table)).map_err(read_error)?;
             for row in stored.iter().map_err(read_error)? {
                 let (key, value) = row.map_err(read_error)?;
                 report.rows += 1;

@@ -333,4 +333,3 @@ fn removed(mem: &Mem, table: Table, key: &[u8]) -> bool {
     }
     key.first_chunk::<8>().is_some_and(|entity| mem.purged.contains(&EntityId(u64::from_be_bytes(*entity))))
 }
-

@@ -1,5 +1,7 @@
 //! What survives when the power goes, at every sync of either file.
 
+#![cfg(feature = "testing")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

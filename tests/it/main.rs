@@ -1,3 +1,10 @@
 //! Tests of the whole library.
 
+#[cfg(feature = "testing")]
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(feature = "testing")]
+mod store_backup;
+#[cfg(feature = "testing")]
 mod store_redb;

@@ -20,12 +20,12 @@ use stanchion_actors::{
 };
 use tokio::sync::oneshot;
 
-pub fn name(key: &str) -> Name {
+pub(crate) fn name(key: &str) -> Name {
     Name::new("thing", key).unwrap()
 }
 
 /// An entry that holds its full state.
-pub fn entry(name: &Name, version: u64, state: &[u8], history: History) -> Entry {
+pub(crate) fn entry(name: &Name, version: u64, state: &[u8], history: History) -> Entry {
     let head = Head {
         name: name.clone(),
         schema: 1,
@@ -52,7 +52,7 @@ pub fn entry(name: &Name, version: u64, state: &[u8], history: History) -> Entry
 }
 
 /// An entry that touches every table, determined by `name` and `version`.
-pub fn rich(name: &Name, version: u64, history: History) -> Entry {
+pub(crate) fn rich(name: &Name, version: u64, history: History) -> Entry {
     let mut entry = entry(name, version, format!("{name} at {version}").as_bytes(), history);
     if version % 3 != 0 {
         let snapshot = None;
@@ -61,7 +61,8 @@ pub fn rich(name: &Name, version: u64, history: History) -> Entry {
     let key = Bytes::from(format!("row {}", version % 5));
     let value = (version % 4 != 0).then(|| Bytes::from(format!("value {version}")));
     entry.rows = vec![RowOp { key, value }];
-    let timer = Timer { id: format!("t{}", version % 2), due: Timestamp(version as i64), payload: Bytes::new() };
+    let timer =
+        Timer { id: format!("t{}", version % 2), due: Timestamp(version as i64), payload: Bytes::new() };
     if version > 2 {
         let due = Timestamp(version as i64 - 2);
         entry.timers.push(TimerOp::Clear { id: timer.id.clone(), due });
@@ -95,17 +96,17 @@ pub fn rich(name: &Name, version: u64, history: History) -> Entry {
     entry
 }
 
-pub fn ask(store: &RedbStore, record: Record) -> oneshot::Receiver<Result<Outcome, StoreError>> {
+pub(crate) fn ask(store: &RedbStore, record: Record) -> oneshot::Receiver<Result<Outcome, StoreError>> {
     let (answer, waiting) = oneshot::channel();
     store.submit(record, Box::new(move |result| drop(answer.send(result)))).unwrap();
     waiting
 }
 
-pub async fn submit(store: &RedbStore, record: Record) -> Result<Outcome, StoreError> {
+pub(crate) async fn submit(store: &RedbStore, record: Record) -> Result<Outcome, StoreError> {
     ask(store, record).await.unwrap()
 }
 
-pub async fn own(store: &RedbStore, name: &Name) -> Token {
+pub(crate) async fn own(store: &RedbStore, name: &Name) -> Token {
     let entity = store.create(name).await.unwrap().entity();
     match store.activate(entity, Incarnation(1)).await.unwrap() {
         Activated::Granted(token) => token,
@@ -113,18 +114,18 @@ pub async fn own(store: &RedbStore, name: &Name) -> Token {
     }
 }
 
-pub fn one(token: Token, entry: Entry) -> Record {
+pub(crate) fn one(token: Token, entry: Entry) -> Record {
     let mut chain = Chain::new(token, Version(entry.head.version.0 - 1));
     chain.push(entry).unwrap();
     Record::Chain(chain)
 }
 
-pub fn open(path: &Path) -> RedbStore {
+pub(crate) fn open(path: &Path) -> RedbStore {
     RedbStore::open(path, StoreOptions::default()).unwrap()
 }
 
 /// Small limits, so that a few entries freeze, fold and wait.
-pub fn small(disk: &FaultyDisk) -> StoreOptions {
+pub(crate) fn small(disk: &FaultyDisk) -> StoreOptions {
     let mut options = StoreOptions::default();
     options.backends = Some(Arc::new(disk.clone()));
     options.log_max_bytes = 64 << 10;
@@ -135,12 +136,12 @@ pub fn small(disk: &FaultyDisk) -> StoreOptions {
     options
 }
 
-pub fn open_on(disk: &FaultyDisk) -> RedbStore {
+pub(crate) fn open_on(disk: &FaultyDisk) -> RedbStore {
     RedbStore::open("memory.redb", small(disk)).unwrap()
 }
 
 /// Writes `versions` of `rich` entries, one after the other; `acked` counts the answers.
-pub async fn write(
+pub(crate) async fn write(
     store: &RedbStore,
     token: Token,
     name: &Name,
@@ -156,7 +157,7 @@ pub async fn write(
 }
 
 /// What a memory without any store would hold after `versions` rich entries.
-pub fn expected(name: &Name, versions: u64, history: History) -> Loaded {
+pub(crate) fn expected(name: &Name, versions: u64, history: History) -> Loaded {
     let entries: Vec<Entry> = (1..=versions).map(|version| rich(name, version, history)).collect();
     let mut loaded = Loaded::default();
     let mut timers = std::collections::BTreeMap::new();
@@ -196,7 +197,7 @@ pub fn expected(name: &Name, versions: u64, history: History) -> Loaded {
 }
 
 /// The rows that `versions` rich entries leave.
-pub fn expected_rows(versions: u64) -> Vec<(Bytes, Bytes)> {
+pub(crate) fn expected_rows(versions: u64) -> Vec<(Bytes, Bytes)> {
     let mut rows = std::collections::BTreeMap::new();
     for version in 1..=versions {
         for row in rich(&name("any"), version, History::None).rows {
@@ -210,7 +211,13 @@ pub fn expected_rows(versions: u64) -> Vec<(Bytes, Bytes)> {
 }
 
 /// Everything of one entity is as `versions` rich entries leave it.
-pub async fn assert_is_at(store: &RedbStore, entity: EntityId, name: &Name, versions: u64, history: History) {
+pub(crate) async fn assert_is_at(
+    store: &RedbStore,
+    entity: EntityId,
+    name: &Name,
+    versions: u64,
+    history: History,
+) {
     let loaded = store.load(entity).await.unwrap();
     let expected = (versions > 0).then(|| expected(name, versions, history));
     assert_eq!(loaded, expected, "{name} at {versions}");
