@@ -5,12 +5,14 @@
 
 mod codec;
 mod entry;
+pub mod memory;
 mod project;
 mod record;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use self::project::ROW_SCHEMA;
 pub use self::{
     codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, seal, unframe, unframe_shared},
     entry::{
