@@ -76,7 +76,8 @@ pub async fn closed_loop(system: &System, agents: usize, callers: usize, seconds
         }
     }
     tokio::time::sleep(Duration::from_secs_f64(seconds * 0.2)).await;
-    let (before, stats, cpu, began) = (done.load(Ordering::Relaxed), system.store_stats(), cpu_s(), Instant::now());
+    let (before, stats, cpu, began) =
+        (done.load(Ordering::Relaxed), system.store_stats(), cpu_s(), Instant::now());
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     let transitions = (done.load(Ordering::Relaxed) - before) as f64;
     let (elapsed, cpu, after) = (began.elapsed().as_secs_f64(), cpu_s() - cpu, system.store_stats());
@@ -111,7 +112,13 @@ fn raw(cell: &Cell) -> [(&'static str, f64); 6] {
 
 /// Rows "transitions".
 pub async fn run(lab: &mut Lab, base: f64) {
-    let rows = [("own_1", 1, 1, 0.5), ("own_256", 256, 1, 30.0), ("own_4096", 4096, 1, 30.0), ("own_256_x16", 256, 16, 45.0), ("hot_1_x256", 1, 256, 0.0)];
+    let rows = [
+        ("own_1", 1, 1, 0.5),
+        ("own_256", 256, 1, 30.0),
+        ("own_4096", 4096, 1, 30.0),
+        ("own_256_x16", 256, 16, 45.0),
+        ("hot_1_x256", 1, 256, 0.0),
+    ];
     for (name, agents, callers, target) in rows {
         if !lab.wants(name) {
             continue;

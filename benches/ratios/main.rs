@@ -3,7 +3,15 @@
 //! Prints one JSON object a line: `name, value, target, met` and the raw figures. A part of the name as argument
 //! runs only those rows: `cargo bench --bench ratios -- own`.
 
-#![allow(missing_docs, unreachable_pub, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark, not a library")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark, not a library"
+)]
 
 mod agents;
 mod baseline;
@@ -25,7 +33,8 @@ impl Lab {
     fn new() -> Self {
         let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
         let only = args.next();
-        let seconds = std::env::var("STANCHION_BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5.0);
+        let seconds =
+            std::env::var("STANCHION_BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5.0);
         let dir = match std::env::var_os("STANCHION_BENCH_DIR") {
             Some(dir) => tempfile::tempdir_in(dir),
             None => tempfile::tempdir_in("."),

@@ -179,7 +179,8 @@ impl EntitySupervisorState {
     ) {
         let intensity = self.args.intensity;
         let why = format!("{} crashes in {:?}: {exit}", intensity.max_restarts() + 1, intensity.within());
-        let parking = self.crashes.get_mut(cell.name()).map(|crashes| std::mem::replace(&mut crashes.parking, true));
+        let parking =
+            self.crashes.get_mut(cell.name()).map(|crashes| std::mem::replace(&mut crashes.parking, true));
         tracing::error!(entity = %cell.name(), why, "entity crashed too often");
         if cell.kind().is_run && parking == Some(false) {
             // One more start, to park the run; what it did not finish stays recorded.
