@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Entities, agents, workflows and the ports they need: the actors of stanchion.
+
+pub mod workflow;
