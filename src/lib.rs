@@ -13,7 +13,7 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, ids, store as port,
+    error, ids, store as port, workflow,
 };
 pub use stanchion_supervisors as supervisors;
 

@@ -1,6 +1,7 @@
 //! Integration tests, a module per area.
 
 mod entities;
+mod workflows;
 #[cfg(feature = "testing")]
 #[path = "../support/mod.rs"]
 mod support;
