@@ -1,1 +1,20 @@
-//! stanchion
+//! Durable agents and workflows on ractor: what a call has acknowledged is on disk.
+
+pub mod store;
+mod system;
+
+pub use bytes;
+pub use stanchion_actors::{
+    agent::{
+        Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
+        Invalid, Never, NoUpcast, RecordError, Replies, ReplyOf, SerialOperations, SerialStop, Sourced,
+        Transact,
+    },
+    clock,
+    entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
+    env::Env,
+    error, ids, store as port,
+};
+pub use stanchion_supervisors as supervisors;
+
+pub use self::system::{Builder, OpenError, StopReport, System, SystemError};

@@ -14,6 +14,7 @@ pub mod strategy;
 mod ask;
 mod child;
 mod dynamic;
+mod entities;
 mod error;
 mod event;
 mod link;
@@ -29,6 +30,7 @@ pub use child::{ChildKind, ChildSpec, Restart, Shutdown, StartContext, StartFn, 
 pub use dynamic::{
     ChildKey, DynamicChild, DynamicInfo, DynamicSpec, DynamicSupervisor, GiveUp, StartedChild,
 };
+pub use entities::{EntitySupervisorActor, EntitySupervisorArgs, EntitySupervisorState};
 pub use error::{ControlError, SpecError, StartError, SupervisorStartError};
 pub use event::{Observer, SupervisorEvent};
 pub use exit::Exit;

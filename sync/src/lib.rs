@@ -1,1 +1,69 @@
-//! Placeholder.
+//! The concurrency cores of stanchion, checked with loom.
+//!
+//! Each is a plain type: no runtime, no actor library, no store, no clock, no `.await`. That is what lets loom
+//! run every interleaving of the code that ships. Everything that performs I/O, waits for time or spawns lives
+//! in the crates above.
+//!
+//! | core | what for |
+//! |---|---|
+//! | [`Gate`] | counts the free places of a mailbox; a [`Permit`] returns its place when dropped; waiters in turn |
+//! | [`Doorbell`] | wakes the owner of work that lies elsewhere: once for any number of rings, and never lost |
+//! | [`HandOff`] | carries entries, activations and barriers in one order to the one writer thread |
+//! | [`ReleaseOrder`] | keeps a reply until the version it speaks of is durable |
+//! | [`OwnerSlot`] | says who owns an entity on this node, and keeps former owners from changing that |
+//! | [`Fences`] | lets the writer tell chains of the present activation from those of former ones |
+//!
+//! # Loom
+//! One command runs every model and every negative control:
+//!
+//! ```sh
+//! CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg stanchion_loom" cargo test -p stanchion-sync --release
+//! ```
+//!
+//! The target directory of its own keeps the flag from rebuilding everything else. A model runs two or three
+//! threads of a few operations each, with at most three preemptions (`LOOM_MAX_PREEMPTIONS` overrides). Each
+//! has a negative control: the same model with a bug planted in the core, or with the core used wrongly, must
+//! fail.
+//!
+//! | model | what it shows | planted bug that it finds |
+//! |---|---|---|
+//! | `gate::never_more_permits_than_places` | two senders, one place | look and count in two steps |
+//! | `gate::a_returned_place_reaches_the_waiter` | no lost wake-up of a waiter | return without looking for waiters; queue without a second look |
+//! | `gate::a_cancelled_waiter_swallows_no_place` | a place given to a dropped waiter goes on | dropped waiter keeps it |
+//! | `gate::waiting_and_trying_mixed_leave_no_place_in_use` | waiting, cancelling and the fast path mixed: every place comes back | dropped waiter keeps it |
+//! | `gate::close_wakes_every_waiter` | a waiter ends when the gate closes | close wakes nobody |
+//! | `gate::close_against_a_return_ends_every_wait` | close, return and wait at once | a place handed to nobody is lost |
+//! | `doorbell::no_work_lies_under_a_silent_bell` | two producers, no work left without a wake-up | silence after the drain; silence by a plain store |
+//! | `hand_off::every_item_arrives_once_and_in_order` | two producers, per-producer order, no lost wake-up | lock given up between look and sleep |
+//! | `hand_off::what_was_accepted_before_close_is_drained` | push against close | closed queue forgets the rest |
+//! | `release_order::every_reply_comes_out_once_when_durable` | hold against release | look and queue in two steps |
+//! | `release_order::completion_against_death_answers_once` | release against abandon and late hold | abandon keeps the epoch |
+//! | `release_order::a_late_completion_leaves_the_next_life_alone` | old completion against new hold | release ignores the epoch |
+//! | `owner_slot::one_of_the_racing_claimers_wins` | three claimers | look and take in two steps |
+//! | `owner_slot::a_late_vacate_does_not_evict_the_new_owner` | old and new owner | vacate ignores the generation |
+//! | `fences::an_activation_is_a_barrier_to_chains_in_flight` | old chains against a new activation, through a hand-off | activation beside the queue |
+//! | `fences::a_late_forget_leaves_the_new_activation_alone` | forget against raise | forget ignores the number |
+
+mod doorbell;
+mod fences;
+mod gate;
+mod hand_off;
+mod owner_slot;
+#[doc(hidden)]
+#[cfg(stanchion_loom)]
+pub mod planted;
+#[cfg(not(stanchion_loom))]
+mod planted;
+mod release_order;
+mod shim;
+
+pub use doorbell::Doorbell;
+pub use fences::Fences;
+pub use gate::{Acquire, Closed, Gate, GateRefusal, Permit, Waiter};
+pub use hand_off::{Drain, HandOff, Refused};
+pub use owner_slot::{Claim, OwnerSlot, OwnerState};
+pub use release_order::{Epoch, Held, ReleaseOrder};
+
+/// Whether this build belongs to loom: the examples, which run outside a model, then stop at once.
+#[doc(hidden)]
+pub const UNDER_LOOM: bool = cfg!(stanchion_loom);

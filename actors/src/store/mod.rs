@@ -5,17 +5,19 @@
 
 mod codec;
 mod entry;
+pub mod memory;
 mod project;
 mod record;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use self::project::ROW_SCHEMA;
 pub use self::{
-    codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, unframe, unframe_shared},
+    codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, seal, unframe, unframe_shared},
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,
-        EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, ROW_MAX_BYTES, RowOp,
+        EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, Parked, ROW_MAX_BYTES, RowOp,
         STATE_MAX_BYTES, Timer, TimerOp,
     },
     project::{Puts, Table, inbox_row, key, project},
@@ -126,6 +128,14 @@ pub struct Caps {
     pub shared: bool,
     /// Boot number of this opening.
     pub boot: u64,
+}
+
+impl Caps {
+    /// What a store `name` can do under `boot`.
+    #[must_use]
+    pub const fn new(name: &'static str, durable: bool, shared: bool, boot: u64) -> Self {
+        Self { name, durable, shared, boot }
+    }
 }
 
 /// A place where entries become durable.

@@ -1,0 +1,61 @@
+//! Named points at which tests end the process; nothing without feature `testing`.
+
+/// A point on the way of a record to its place in the data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CrashPoint {
+    /// A batch is decided, the log not committed.
+    BeforeCommit,
+    /// The log is committed, nothing projected.
+    AfterCommit,
+    /// The batch can be read, nobody was answered.
+    BeforeAnswer,
+    /// Inside a fold, before a slice is committed.
+    BeforeSlice,
+    /// Inside a fold, after a slice is committed.
+    AfterSlice,
+    /// Before the slice that moves `folded`.
+    BeforeFolded,
+    /// Everything is folded and marked clean, the log not removed.
+    BeforeLogRemoved,
+}
+
+/// Called at each point; may end the process, or copy what would survive.
+#[cfg(feature = "testing")]
+pub trait CrashPoints: Send + Sync {
+    /// The store is at `point`.
+    fn reach(&self, point: CrashPoint);
+}
+
+/// The hook as the store carries it.
+#[derive(Clone, Default)]
+pub(crate) struct Crash {
+    #[cfg(feature = "testing")]
+    hook: Option<std::sync::Arc<dyn CrashPoints>>,
+}
+
+impl Crash {
+    #[cfg(feature = "testing")]
+    pub(crate) fn new(hook: std::sync::Arc<dyn CrashPoints>) -> Self {
+        Self { hook: Some(hook) }
+    }
+
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(clippy::unused_self, reason = "the hook exists under `testing`")
+    )]
+    pub(crate) fn reach(&self, point: CrashPoint) {
+        #[cfg(feature = "testing")]
+        if let Some(hook) = &self.hook {
+            hook.reach(point);
+        }
+        #[cfg(not(feature = "testing"))]
+        let _ = point;
+    }
+}
+
+impl std::fmt::Debug for Crash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Crash")
+    }
+}

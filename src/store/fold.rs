@@ -1,0 +1,272 @@
+//! The fold thread: writes a frozen generation into the data file, in sorted slices.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+};
+
+use redb::{Database, ReadableTable};
+use stanchion_actors::{
+    ids::{EntityId, Version},
+    store::{Checkpoint, Head, History, Table, encode, frame, key},
+};
+
+use super::{
+    crash::CrashPoint,
+    memtable::{Mem, Patch},
+    pack::{Item, PACK_REFILL_BYTES, first_version, keeps, pack, unpack},
+    shared::{Shared, count},
+    slices::{FoldStop, Room, Slices},
+    tables::{DataMeta, after_prefix, decode_row, owned, put_meta, rows},
+    view::read_mem,
+};
+
+/// Folds generation after generation until told to stop; answers the last meta row written.
+pub(crate) fn run(shared: &Shared, data: &Arc<Database>, mut meta: DataMeta) -> DataMeta {
+    loop {
+        let stop = {
+            let state = shared.await_fold(None, |fold| !fold.busy && !fold.stop);
+            state.stop
+        };
+        let Some(mem) = shared.view.change(|gens| gens.folding.clone()).filter(|_| !stop) else {
+            return meta;
+        };
+        let folded = catch_unwind(AssertUnwindSafe(|| fold(shared, data, &read_mem(&mem), &mut meta)));
+        let why = match folded {
+            Ok(Ok(())) => None,
+            Ok(Err(FoldStop::Stopped)) => return meta,
+            Ok(Err(FoldStop::Failed(error))) => Some(format!("the data file was not written: {error}")),
+            Ok(Err(FoldStop::Corrupt(error))) => {
+                Some(format!("the data file cannot be folded into: {error}"))
+            }
+            Err(_) => Some("the fold thread panicked".to_owned()),
+        };
+        if let Some(why) = why {
+            shared.poison(why);
+            return meta;
+        }
+        shared.folded.store(meta.folded.0, Ordering::Release);
+        shared.view.change(|gens| gens.folding = None);
+        count(&shared.counters.folds, 1);
+        shared.fold(|fold| {
+            fold.busy = false;
+            (fold.frozen_bytes, fold.done_bytes) = (0, 0);
+        });
+    }
+}
+
+/// Folds one generation; `folded` moves in the commit of the last slice.
+fn fold(shared: &Shared, data: &Arc<Database>, mem: &Mem, meta: &mut DataMeta) -> Result<(), FoldStop> {
+    let mut slices = Slices::new(shared, data, mem.bytes);
+    fold_purged(&mut slices, mem)?;
+    let mut ids: Vec<EntityId> = mem.entities.keys().copied().collect();
+    ids.sort_unstable();
+    fold_entities(&mut slices, mem, &ids)?;
+    fold_history(&mut slices, mem, &ids)?;
+    for table in [Table::Due, Table::Work, Table::Name, Table::Definition] {
+        let all = mem.rows(table).iter().map(|(key, value)| (key.as_slice(), Source::Row(value.as_deref())));
+        fold_rows(&mut slices, table, all)?;
+    }
+    meta.folded = meta.folded.max(mem.last);
+    meta.next_entity = meta.next_entity.max(mem.next_entity);
+    meta.boot = shared.boot;
+    slices.write(|txn, _| Ok(put_meta(txn, meta)?))?;
+    shared.options.crash.reach(CrashPoint::BeforeFolded);
+    slices.commit()
+}
+
+fn fold_purged(slices: &mut Slices<'_>, mem: &Mem) -> Result<(), FoldStop> {
+    for entity in &mem.purged {
+        let from = key::entity(*entity);
+        let to = after_prefix(&from);
+        for table in [Table::Entity, Table::History, Table::Work] {
+            slices.write(|txn, room| {
+                let mut stored = txn.open_table(rows(table))?;
+                match &to {
+                    Some(to) => stored.retain_in(from.as_slice()..to.as_slice(), |_, _| false)?,
+                    None => stored.retain_in(from.as_slice().., |_, _| false)?,
+                }
+                room.took(64);
+                Ok(())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a row of table `e` comes from.
+enum Source<'a> {
+    Row(Option<&'a [u8]>),
+    Checkpoint(&'a Checkpoint),
+}
+
+fn fold_entities(slices: &mut Slices<'_>, mem: &Mem, ids: &[EntityId]) -> Result<(), FoldStop> {
+    let states: Vec<(Vec<u8>, &Checkpoint)> = ids
+        .iter()
+        .filter_map(|id| Some((key::checkpoint(*id), mem.entities.get(id)?.checkpoint.as_ref()?)))
+        .collect();
+    let mut all: Vec<(&[u8], Source<'_>)> =
+        states.iter().map(|(key, state)| (key.as_slice(), Source::Checkpoint(state))).collect();
+    all.extend(
+        mem.rows(Table::Entity).iter().map(|(key, row)| (key.as_slice(), Source::Row(row.as_deref()))),
+    );
+    all.sort_by(|a, b| a.0.cmp(b.0));
+    fold_rows(slices, Table::Entity, all.into_iter())
+}
+
+fn fold_rows<'m>(
+    slices: &mut Slices<'_>,
+    table: Table,
+    all: impl Iterator<Item = (&'m [u8], Source<'m>)>,
+) -> Result<(), FoldStop> {
+    let mut all = all.peekable();
+    while all.peek().is_some() {
+        slices.write(|txn, room| {
+            let mut stored = txn.open_table(rows(table))?;
+            while !room.is_full()
+                && let Some((key, source)) = all.next()
+            {
+                match source {
+                    Source::Row(Some(value)) => {
+                        stored.insert(key, value)?;
+                        room.took(key.len() + value.len() + 64);
+                    }
+                    Source::Row(None) => {
+                        stored.remove(key)?;
+                        room.took(key.len() + 64);
+                    }
+                    Source::Checkpoint(checkpoint) => {
+                        let value = checkpoint_row(key, checkpoint)?;
+                        stored.insert(key, value.as_slice())?;
+                        room.took(value.len() + 64);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn checkpoint_row(key: &[u8], checkpoint: &Checkpoint) -> Result<Vec<u8>, FoldStop> {
+    let body = encode(checkpoint).map_err(|e| redb::Error::Corrupted(e.to_string()))?;
+    Ok(frame(key, checkpoint.head.schema, &body))
+}
+
+fn fold_history(slices: &mut Slices<'_>, mem: &Mem, ids: &[EntityId]) -> Result<(), FoldStop> {
+    let with = |id: &EntityId| Some((*id, mem.entities.get(id)?));
+    let mut all = ids.iter().filter_map(with).filter(|(_, patch)| !patch.history.is_empty()).peekable();
+    while all.peek().is_some() {
+        slices.write(|txn, room| {
+            let mut stored = txn.open_table(rows(Table::History))?;
+            while !room.is_full()
+                && let Some((entity, patch)) = all.next()
+            {
+                let checkpoint = match &patch.checkpoint {
+                    Some(checkpoint) => checkpoint.head.version,
+                    None => stored_version(txn, entity)?,
+                };
+                fold_one_history(&mut stored, entity, patch, checkpoint, room)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+type HistoryTable<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+
+/// Version of the stored state, written before the histories of the same generation.
+fn stored_version(txn: &redb::WriteTransaction, entity: EntityId) -> Result<Version, FoldStop> {
+    let table = txn.open_table(rows(Table::Entity))?;
+    let key = key::checkpoint(entity);
+    let Some(row) = table.get(key.as_slice())? else { return Ok(Version(0)) };
+    let checkpoint: Checkpoint = decode_row(Table::Entity, &key, row.value()).map_err(FoldStop::Corrupt)?;
+    Ok(checkpoint.head.version)
+}
+
+/// Appends to a stored history. What is stored at or after the first new version comes from a fold of the same
+/// entries that a crash cut short: it is replaced, so rows never overlap.
+fn fold_one_history(
+    stored: &mut HistoryTable<'_>,
+    entity: EntityId,
+    patch: &Patch,
+    checkpoint: Version,
+    room: &mut Room,
+) -> Result<(), FoldStop> {
+    let (Some(head), Some(first)) = (patch.head(), patch.history.first()) else { return Ok(()) };
+    let keep = |item: &Item| keeps(head, checkpoint, item.version, item.at);
+    let mut items = take_tail(stored, entity, first.version)?;
+    items.retain(keep);
+    items.extend(patch.history.iter().filter(|item| keep(item)).cloned());
+    for (key, value) in pack(entity, &items) {
+        stored.insert(key.as_slice(), value.as_slice())?;
+        room.took(value.len() + 64);
+    }
+    let last_new = patch.history.len() as u64;
+    if trim_is_due(head, last_new) {
+        trim(stored, entity, keep)?;
+    }
+    Ok(())
+}
+
+/// Takes out the rows from `first` on, and what is before `first` in a row that is open to more.
+fn take_tail(stored: &mut HistoryTable<'_>, entity: EntityId, first: Version) -> Result<Vec<Item>, FoldStop> {
+    let (low, high) = (key::history(entity, Version(0)), key::history(entity, Version(u64::MAX)));
+    loop {
+        let Some(last) = stored.range(low.as_slice()..=high.as_slice())?.next_back() else {
+            return Ok(Vec::new());
+        };
+        let (row_key, items, size) = {
+            let (key, value) = last?;
+            let items = unpack(key.value(), &owned(value.value())).map_err(FoldStop::Corrupt)?;
+            (key.value().to_vec(), items, value.value().len())
+        };
+        let replaced = first_version(&row_key).is_none_or(|version| version >= first);
+        let reaches = items.last().is_some_and(|item| item.version >= first);
+        if replaced {
+            stored.remove(row_key.as_slice())?;
+            continue;
+        }
+        if !reaches && size >= PACK_REFILL_BYTES {
+            return Ok(Vec::new());
+        }
+        stored.remove(row_key.as_slice())?;
+        return Ok(items.into_iter().filter(|item| item.version < first).collect());
+    }
+}
+
+/// A bounded history is trimmed each time it grew by an eighth; one bounded by time or not kept, each time.
+fn trim_is_due(head: &Head, new: u64) -> bool {
+    match head.history {
+        History::Forever => false,
+        History::Last(n) => {
+            let step = (n / 8).max(1);
+            let before = head.version.0.saturating_sub(new);
+            head.version.0 > n && head.version.0 / step != before / step
+        }
+        _ => true,
+    }
+}
+
+/// Removes rows of which nothing is kept, from the oldest on.
+fn trim(
+    stored: &mut HistoryTable<'_>,
+    entity: EntityId,
+    keep: impl Fn(&Item) -> bool,
+) -> Result<(), FoldStop> {
+    let (low, high) = (key::history(entity, Version(0)), key::history(entity, Version(u64::MAX)));
+    let mut gone = Vec::new();
+    for row in stored.range(low.as_slice()..=high.as_slice())? {
+        let (key, value) = row?;
+        let items = unpack(key.value(), &owned(value.value())).map_err(FoldStop::Corrupt)?;
+        if items.iter().any(&keep) {
+            break;
+        }
+        gone.push(key.value().to_vec());
+    }
+    for key in gone {
+        stored.remove(key.as_slice())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! The store on redb: a bounded redo log and a data file ("log and fold").
+//!
+//! A commit is one flush of the log; a fold thread writes the data file off the path of acknowledgements. Reads
+//! merge what is not folded yet over the data file. The format is described in `docs/STORE_FORMAT.md`.
+//! Knows the port [`stanchion_actors::store::Store`] and redb; knows no actor.
+
+mod backends;
+mod backup;
+mod chunk;
+mod crash;
+mod decide;
+mod end;
+mod fold;
+mod log;
+mod manifest;
+mod memtable;
+mod open;
+mod open_error;
+mod options;
+mod pack;
+mod pending;
+mod queries;
+mod read;
+mod redb_store;
+mod restore;
+mod shared;
+mod slices;
+mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod verify;
+mod view;
+mod writer;
+
+#[cfg(feature = "testing")]
+pub use self::crash::{CrashPoint, CrashPoints};
+pub use self::{
+    backends::{Backends, FileBackends, StoreFile},
+    open_error::OpenError,
+    options::StoreOptions,
+    redb_store::RedbStore,
+    restore::{RestoreError, Restored, restore},
+    verify::{Fault, VerifyReport, verify},
+};

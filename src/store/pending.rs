@@ -1,0 +1,72 @@
+//! Names that have a number and nothing stored yet.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use stanchion_actors::ids::{EntityId, Name};
+
+/// Names given a number under this boot whose first record is not committed yet.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    by_name: HashMap<Name, EntityId>,
+    by_entity: HashMap<EntityId, Name>,
+    /// Names that were stored and left: a lookup that raced one must look again.
+    pub(crate) left: u64,
+    pub(crate) next: u64,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self { by_name: HashMap::new(), by_entity: HashMap::new(), left: 0, next: 1 }
+    }
+}
+
+impl Inner {
+    pub(crate) fn of_name(&self, name: &Name) -> Option<EntityId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Gives the next number.
+    pub(crate) fn give(&mut self, name: &Name) -> EntityId {
+        let entity = EntityId(self.next);
+        self.next += 1;
+        self.by_name.insert(name.clone(), entity);
+        self.by_entity.insert(entity, name.clone());
+        entity
+    }
+
+    pub(crate) fn name_of(&self, entity: EntityId) -> Option<&Name> {
+        self.by_entity.get(&entity)
+    }
+}
+
+impl Pending {
+    pub(crate) fn starting_at(next: u64) -> Self {
+        Self { inner: Mutex::new(Inner { next: next.max(1), ..Inner::default() }) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These are stored: they are found in the view from here on.
+    pub(crate) fn settle(&self, entities: &mut Vec<EntityId>) {
+        if entities.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for entity in entities.drain(..) {
+            if let Some(name) = inner.by_entity.remove(&entity) {
+                inner.by_name.remove(&name);
+                inner.left += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Slices of a fold: each a commit of the data file with `quick_repair`, of bounded size.
+
+use std::{sync::Arc, time::Instant};
+
+use redb::{Database, WriteTransaction};
+
+use super::{crash::CrashPoint, shared::Shared};
+
+/// Why a fold ended early.
+#[derive(Debug)]
+pub(crate) enum FoldStop {
+    /// The data file failed.
+    Failed(redb::Error),
+    /// A stored row that the fold builds on is damaged.
+    Corrupt(stanchion_actors::store::StoreError),
+    /// The store is poisoned.
+    Stopped,
+}
+
+impl<E: Into<redb::Error>> From<E> for FoldStop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// The slices of one fold.
+pub(crate) struct Slices<'a> {
+    shared: &'a Shared,
+    data: &'a Arc<Database>,
+    open: Option<(WriteTransaction, Instant)>,
+    /// Bytes in the open slice.
+    bytes: usize,
+    limit: usize,
+    /// Bytes in all slices.
+    written: usize,
+    /// Bytes expected in all.
+    total: usize,
+}
+
+/// Longest wait between two slices while the fold is ahead of the log.
+const AHEAD_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
+/// The slowest slice grows to this many times the smallest.
+const GROWTH: f64 = 7.0;
+
+impl<'a> Slices<'a> {
+    pub(crate) fn new(shared: &'a Shared, data: &'a Arc<Database>, total: usize) -> Self {
+        Self { shared, data, open: None, bytes: 0, limit: 0, written: 0, total: total.max(1) }
+    }
+
+    /// Writes into the open slice, beginning one if there is none.
+    pub(crate) fn write<T>(
+        &mut self,
+        write: impl FnOnce(&WriteTransaction, &mut Room) -> Result<T, FoldStop>,
+    ) -> Result<T, FoldStop> {
+        if self.open.is_none() {
+            self.begin()?;
+        }
+        let Some((txn, _)) = &self.open else { return Err(FoldStop::Stopped) };
+        let mut room = Room { bytes: self.bytes, limit: self.limit };
+        let answer = write(txn, &mut room)?;
+        self.bytes = room.bytes;
+        if room.is_full() {
+            self.commit()?;
+        }
+        Ok(answer)
+    }
+
+    fn begin(&mut self) -> Result<(), FoldStop> {
+        let shared = self.shared;
+        let fraction = self.written as f64 / self.total as f64;
+        let freeze = shared.options.freeze_bytes() as f64;
+        drop(shared.await_fold(Some(AHEAD_WAIT), |fold| {
+            !fold.stop && !fold.urgent && (fold.active_bytes as f64 / freeze) < fraction - 0.1
+        }));
+        let mut state = shared.await_fold(None, |fold| fold.paused > 0 && !fold.stop);
+        if state.stop {
+            return Err(FoldStop::Stopped);
+        }
+        state.writing = true;
+        let behind = state.backlog() as f64 / (shared.options.log_max_bytes as f64 / 2.0);
+        drop(state);
+        self.limit = (shared.options.slice_bytes as f64 * (1.0 + GROWTH * behind.min(1.0))) as usize;
+        let mut txn = self.data.begin_write()?;
+        txn.set_quick_repair(true);
+        self.open = Some((txn, Instant::now()));
+        self.bytes = 0;
+        Ok(())
+    }
+
+    /// Commits the open slice.
+    pub(crate) fn commit(&mut self) -> Result<(), FoldStop> {
+        let Some((txn, began)) = self.open.take() else { return Ok(()) };
+        self.shared.options.crash.reach(CrashPoint::BeforeSlice);
+        txn.commit()?;
+        self.shared.options.crash.reach(CrashPoint::AfterSlice);
+        self.written += self.bytes;
+        let fraction = (self.written as f64 / self.total as f64).min(1.0);
+        let seconds = began.elapsed().as_secs_f64().max(1e-6);
+        self.shared.fold(|fold| {
+            fold.writing = false;
+            let done = (fold.frozen_bytes as f64 * fraction) as usize;
+            let speed = done.saturating_sub(fold.done_bytes) as f64 / seconds;
+            let lately = if fold.bytes_per_second > 0.0 { fold.bytes_per_second } else { speed };
+            fold.bytes_per_second = lately * 0.8 + speed * 0.2;
+            fold.done_bytes = done;
+        });
+        Ok(())
+    }
+}
+
+impl Drop for Slices<'_> {
+    fn drop(&mut self) {
+        self.open = None;
+        self.shared.fold(|fold| fold.writing = false);
+    }
+}
+
+/// Place in the open slice.
+pub(crate) struct Room {
+    bytes: usize,
+    limit: usize,
+}
+
+impl Room {
+    /// Counts written bytes.
+    pub(crate) fn took(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= self.limit
+    }
+}
