@@ -1,1 +1,4 @@
-//! stanchion
+//! Durable agents and workflows for Rust, on ractor.
+
+#[cfg(feature = "documents")]
+pub mod documents;

@@ -1,0 +1,4 @@
+//! The one integration test target.
+
+#[cfg(feature = "documents")]
+mod documents;
