@@ -14,7 +14,7 @@ pub use fault::{DefinitionFaults, Fault, FaultKind};
 pub use hash::DefinitionHash;
 pub use names::{NameFault, check_name};
 pub use raw::{Compensation, CrashLoopPolicy, Definition, FailurePolicy, Join, Step};
-pub use valid::{DefinitionLimits, ValidCompensation, ValidDefinition, ValidStep};
+pub use valid::{DefinitionLimits, StoredDefinitionError, ValidCompensation, ValidDefinition, ValidStep};
 
 #[cfg(test)]
 mod tests;
