@@ -4,6 +4,7 @@ use super::error::DocumentError;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use stanchion_actors::workflow::definition::Object;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The text of a document and its language.
@@ -54,7 +55,8 @@ impl<'a> Text<'a> {
     }
 
     pub(super) fn probe(&self) -> Result<Probe, DocumentError> {
-        self.parse()
+        let probe: Object<Probe> = self.parse()?;
+        Ok(probe.0)
     }
 
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {

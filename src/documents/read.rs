@@ -5,6 +5,7 @@ use super::error::DocumentError;
 use super::trace::{self, Bounds, Trace};
 use super::wfformat::RawTrace;
 use flate2::read::MultiGzDecoder;
+use stanchion_actors::workflow::definition::Object;
 use stanchion_actors::workflow::{Definition, ValidDefinition};
 use std::borrow::Cow;
 use std::io::Read;
@@ -129,11 +130,11 @@ pub fn read(bytes: &[u8], options: &ReadOptions) -> Result<Document, DocumentErr
         Format::Auto => text.probe()?.is_trace(),
     };
     if !is_trace {
-        let definition: Definition = text.parse()?;
+        let Object(definition) = text.parse::<Object<Definition>>()?;
         return definition.validate().map(Document::Definition).map_err(DocumentError::Definition);
     }
     text.probe()?.check_schema()?;
-    let raw: RawTrace = text.parse()?;
+    let Object(raw) = text.parse::<Object<RawTrace>>()?;
     trace::convert(&raw, options.time_scale).map(Document::Trace)
 }
 

@@ -145,10 +145,13 @@ fn shown(id: &str) -> String {
 
 /// Checks a trace and makes a definition of it.
 pub(super) fn convert(raw: &RawTrace, scale: f64) -> Result<Trace, DocumentError> {
-    let tasks = &raw.workflow.specification.tasks;
+    let workflow = &raw.workflow.0;
+    let tasks: Vec<&RawTask> = workflow.specification.0.tasks.iter().map(|task| &task.0).collect();
+    let executed: Vec<&RawExecutedTask> = workflow.execution.0.tasks.iter().map(|task| &task.0).collect();
+    let tasks = tasks.as_slice();
     let mut checker = Checker { numbers: HashMap::with_capacity(tasks.len()), faults: Vec::new() };
     checker.ids(tasks);
-    let runtimes = checker.runtimes(tasks, &raw.workflow.execution.tasks, scale);
+    let runtimes = checker.runtimes(tasks, &executed, scale);
     let needs = checker.parents(tasks);
     checker.children(tasks, &needs);
     let graph = checker.graph(tasks, &needs);
@@ -187,7 +190,7 @@ impl<'a> Checker<'a> {
         self.faults.push(TraceFault { task: Some(task.to_owned()), kind });
     }
 
-    fn ids(&mut self, tasks: &'a [RawTask]) {
+    fn ids(&mut self, tasks: &[&'a RawTask]) {
         if tasks.is_empty() {
             self.faults.push(TraceFault { task: None, kind: TraceFaultKind::NoTasks });
         }
@@ -204,7 +207,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Scaled runtimes in seconds, in the order of the tasks.
-    fn runtimes(&mut self, tasks: &[RawTask], executed: &[RawExecutedTask], scale: f64) -> Vec<f64> {
+    fn runtimes(&mut self, tasks: &[&RawTask], executed: &[&RawExecutedTask], scale: f64) -> Vec<f64> {
         let mut runtimes = vec![0.0; tasks.len()];
         let mut seen = HashSet::with_capacity(executed.len());
         for task in executed {
@@ -231,7 +234,7 @@ impl<'a> Checker<'a> {
         runtimes
     }
 
-    fn parents(&mut self, tasks: &[RawTask]) -> Vec<Vec<u32>> {
+    fn parents(&mut self, tasks: &[&RawTask]) -> Vec<Vec<u32>> {
         tasks.iter().map(|task| self.relatives(task, &task.parents, "parent")).collect()
     }
 
@@ -254,7 +257,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Where children are listed, they must say the same as the parents.
-    fn children(&mut self, tasks: &[RawTask], needs: &[Vec<u32>]) {
+    fn children(&mut self, tasks: &[&RawTask], needs: &[Vec<u32>]) {
         let edges: HashSet<(u32, u32)> =
             (0u32..).zip(needs).flat_map(|(step, list)| list.iter().map(move |&need| (need, step))).collect();
         let mut named: HashSet<(u32, u32)> = HashSet::with_capacity(edges.len());
@@ -280,7 +283,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn graph(&mut self, tasks: &[RawTask], needs: &[Vec<u32>]) -> Option<Graph> {
+    fn graph(&mut self, tasks: &[&RawTask], needs: &[Vec<u32>]) -> Option<Graph> {
         let cycles = match Graph::new(needs) {
             Ok(graph) => return Some(graph),
             Err(cycles) => cycles,

@@ -2,34 +2,35 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use stanchion_actors::workflow::definition::Object;
 
 /// The trace.
 #[derive(Deserialize)]
 pub(super) struct RawTrace {
     #[serde(default)]
     pub(super) name: Option<Value>,
-    pub(super) workflow: RawWorkflow,
+    pub(super) workflow: Object<RawWorkflow>,
 }
 
 /// The two lists of tasks, which join by id.
 #[derive(Deserialize)]
 pub(super) struct RawWorkflow {
-    pub(super) specification: RawSpecification,
-    pub(super) execution: RawExecution,
+    pub(super) specification: Object<RawSpecification>,
+    pub(super) execution: Object<RawExecution>,
 }
 
 /// What was to run.
 #[derive(Deserialize)]
 pub(super) struct RawSpecification {
     #[serde(default)]
-    pub(super) tasks: Vec<RawTask>,
+    pub(super) tasks: Vec<Object<RawTask>>,
 }
 
 /// What did run.
 #[derive(Deserialize)]
 pub(super) struct RawExecution {
     #[serde(default)]
-    pub(super) tasks: Vec<RawExecutedTask>,
+    pub(super) tasks: Vec<Object<RawExecutedTask>>,
 }
 
 /// A task of the specification; parents and children hold ids.

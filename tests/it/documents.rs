@@ -87,6 +87,22 @@ fn wrong_types_duplicate_keys_and_deep_nesting_are_refused() {
 }
 
 #[test]
+fn lists_of_fields_by_position_are_refused() {
+    for text in [
+        r#"["x", null, null, "fail_fast", false, null, {}, [], null]"#,
+        r#"{"name": "x", "steps": [["a", "noop"]]}"#,
+        r#"{"name": "x", "steps": [{"id": "a", "activity": "noop", "retry": [3]}]}"#,
+        r#"{"name": "x", "crash_loop": [3, 5], "steps": [{"id": "a", "activity": "noop"}]}"#,
+        "name: x\nsteps:\n  - [a, noop]\n",
+        r#"{"schemaVersion": "1.5", "workflow": {"specification": {"tasks": [["a"]]}, "execution": {"tasks": [["a", 1]]}}}"#,
+        r#"{"schemaVersion": "1.5", "workflow": [[[{"id": "a"}]], [[{"id": "a", "runtimeInSeconds": 1}]]]}"#,
+    ] {
+        let why = refusal(text);
+        assert!(why.contains("an object with named fields") || why.contains("map"), "{text}: {why}");
+    }
+}
+
+#[test]
 fn every_fault_of_a_definition_is_a_line_of_its_own() {
     let error = read_text("name: x\nsteps:\n  - {id: a, activity: noop, needs: [c]}\n  - {id: a, activity: noop, attempt_timeout_ms: 0}\n").unwrap_err();
     let lines: Vec<String> = error.lines().iter().map(ToString::to_string).collect();

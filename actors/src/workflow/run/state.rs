@@ -180,6 +180,25 @@ impl RunStatus {
         }
     }
 
+    /// The status of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Pending,
+            Self::Running,
+            Self::Waiting,
+            Self::Paused,
+            Self::Compensating,
+            Self::Cancelling,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+            Self::Compensated,
+            Self::Parked,
+        ];
+        all.into_iter().find(|status| status.name() == name)
+    }
+
     /// Whether the run has ended. A failed run may still be retried; a parked one has not ended.
     #[must_use]
     pub fn is_terminal(self) -> bool {
