@@ -35,7 +35,7 @@ pub(super) struct Kept {
     pub(super) attempts: Vec<u32>,
     /// Steps that may start, in the order they became ready.
     pub(super) ready: VecDeque<u32>,
-    /// Pending steps that can no longer run; empty between decisions.
+    /// Pending steps that can no longer run; empty between decisions unless one was cut.
     pub(super) doomed: VecDeque<u32>,
     /// Steps waiting for their next attempt, and when it is due.
     pub(super) waiting: BTreeMap<u32, i64>,
