@@ -10,3 +10,5 @@ mod support;
 mod store_backup;
 #[cfg(feature = "testing")]
 mod store_redb;
+#[cfg(feature = "documents")]
+mod documents;
