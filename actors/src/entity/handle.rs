@@ -44,6 +44,7 @@ impl Active {
                 Ok(())
             }
             Item::CrashLooped(why) => self.handle_crash_loop(&why),
+            Item::Continue => self.handle_continue(),
             Item::Prepare(prepare) => self.handle_prepare(prepare),
         }
     }
@@ -80,6 +81,7 @@ impl Active {
         let dedup = self.dedup.remember(record, self.version().next(), settled_below, now);
         let version =
             self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now)?;
+        self.go_on(decided.more);
         self.hold(version, reply, Ok(decided.reply));
         Ok(())
     }
@@ -167,6 +169,7 @@ impl Active {
         let consumed = vec![Consumed::Message { sender, seq }];
         let draft = Draft { consumed, dedup, cause, ..Draft::default() };
         let version = self.record(decided.change, recorder, draft, now)?;
+        self.go_on(decided.more);
         self.hold(version, reply, Ok(decided.reply));
         Ok(Ok(()))
     }
@@ -190,6 +193,7 @@ impl Active {
                 let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
                 let draft = Draft { consumed, dedup, cause: item.cause, ..Draft::default() };
                 let version = self.record(decided.change, recorder, draft, now)?;
+                self.go_on(decided.more);
                 self.hold(version, back, Ok(Bytes::new()));
                 Ok(())
             }
@@ -265,6 +269,7 @@ impl Active {
                     return Ok(());
                 }
                 let version = self.record(decided.change, recorder, draft, now)?;
+                self.go_on(decided.more);
                 self.hold(version, back, Ok(Bytes::new()));
                 Ok(())
             }
@@ -328,6 +333,19 @@ impl Active {
         self.handle_own(&Input::CrashLooped(why), draft, ReplyPort::none(), ("crash loop", Bytes::new()), now)
     }
 
+    /// A decision that was cut goes on in an entry of its own.
+    fn go_on(&self, more: bool) {
+        if more {
+            self.cell.push_internal(Item::Continue);
+        }
+    }
+
+    fn handle_continue(&mut self) -> Result<(), Broken> {
+        let now = self.env.now();
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Continue);
+        self.handle_own(&Input::Continue, Draft::default(), back, ("continuation", Bytes::new()), now)
+    }
+
     fn handle_prepare(&mut self, prepare: Prepare) -> Result<(), Broken> {
         let now = self.env.now();
         let mut replies = Vec::with_capacity(prepare.commands.len());
@@ -368,6 +386,7 @@ impl Active {
         if decided.change.is_some() || !recorder.is_empty() {
             let draft = Draft { cause: cause.clone(), ..Draft::default() };
             self.record(decided.change, recorder, draft, now).map_err(PrepareError::Broken)?;
+            self.go_on(decided.more);
         }
         Ok(decided.reply)
     }

@@ -64,6 +64,8 @@ pub enum Item {
     Prepare(Prepare),
     /// The actor crashed too often.
     CrashLooped(String),
+    /// A decision was cut: go on.
+    Continue,
 }
 
 /// A message of another entity.
@@ -94,6 +96,7 @@ impl std::fmt::Debug for Item {
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
             Self::CrashLooped(_) => "CrashLooped",
+            Self::Continue => "Continue",
         };
         f.write_str(name)
     }
