@@ -1,5 +1,7 @@
 //! Durable agents and workflows on ractor: what a call has acknowledged is on disk.
 
+#[cfg(feature = "documents")]
+pub mod documents;
 pub mod store;
 mod system;
 
@@ -13,7 +15,7 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, ids, store as port,
+    error, ids, store as port, workflow,
 };
 pub use stanchion_supervisors as supervisors;
 

@@ -13,6 +13,7 @@ use stanchion_actors::{
     error::{CallFailure, Refusal},
     ids::{Name, NameError},
     store::{Store, StoreError, StoreStats},
+    workflow::Workflows,
 };
 use stanchion_supervisors::{Shutdown, Supervisor};
 
@@ -36,6 +37,7 @@ pub struct StopReport {
 pub struct System {
     env: Arc<Env>,
     root: Supervisor,
+    workflows: Workflows,
 }
 
 impl std::fmt::Debug for System {
@@ -84,6 +86,12 @@ impl System {
     /// Dropped before the commit was handed over, nothing is applied; after that it may be.
     pub async fn transact(&self, transaction: Transact) -> Result<Replies, CallFailure> {
         transaction.run(&self.env).await
+    }
+
+    /// Workflow runs.
+    #[must_use]
+    pub fn workflows(&self) -> &Workflows {
+        &self.workflows
     }
 
     /// The store in force.

@@ -1,6 +1,7 @@
 //! Integration tests, a module per area.
 
 mod entities;
+mod workflows;
 #[cfg(feature = "testing")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -9,3 +10,5 @@ mod support;
 mod store_backup;
 #[cfg(feature = "testing")]
 mod store_redb;
+#[cfg(feature = "documents")]
+mod documents;

@@ -72,7 +72,7 @@ impl<A: Agent + Sync> Machine for AgentMachine<A> {
                 copy.completed((*done).clone(), &mut ctx);
                 Bytes::new()
             }
-            Input::Recovered | Input::CrashLooped(_) => {
+            Input::Recovered { .. } | Input::CrashLooped(_) => {
                 return Ok(Decided { change: None, reply: Bytes::new() });
             }
         };

@@ -20,6 +20,8 @@ pub(crate) enum After {
     Deliver(Vec<OutMessage>, bool),
     /// Tell the timer service.
     Arm(Due),
+    /// Tell those who follow the status.
+    Publish(String),
 }
 
 impl After {
@@ -37,6 +39,7 @@ impl After {
                 let sender = Arc::clone(cell);
                 services.outbox.cast(OutboxMsg::Offer { sender, entity, messages, complete });
             }
+            Self::Publish(status) => cell.publish_status(status),
             Self::Arm(due) => services.timers.cast(TimersMsg::Arm(due)),
         }
     }

@@ -38,7 +38,7 @@ impl Active {
             Item::Inbox(position, item) => self.handle_inbox(position, item),
             Item::Timer(id) => self.handle_timer(id),
             Item::Completion(completion, returned) => self.handle_completion(completion, returned),
-            Item::Recover => self.handle_recover(),
+            Item::Recover { first } => self.handle_recover(first),
             Item::Reoffer => {
                 self.reoffer = true;
                 Ok(())
@@ -294,16 +294,16 @@ impl Active {
     }
 
     /// Takes up again what was in flight when the entity's last life ended.
-    fn handle_recover(&mut self) -> Result<(), Broken> {
+    fn handle_recover(&mut self, first: bool) -> Result<(), Broken> {
         if self.head.is_none() {
             return Ok(());
         }
         let before: Vec<String> = self.effects.keys().cloned().collect();
         let now = self.env.now();
-        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Recover);
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Recover { first });
         let draft = Draft::default();
         let known = self.afters.len();
-        self.handle_own(&Input::Recovered, draft, back, ("recovery", Bytes::new()), now)?;
+        self.handle_own(&Input::Recovered { first }, draft, back, ("recovery", Bytes::new()), now)?;
         let restarted: Vec<String> = self
             .afters
             .iter()
