@@ -33,9 +33,10 @@ mod view;
 mod writer;
 
 #[cfg(feature = "testing")]
-pub use self::crash::{CrashPoint, CrashPoints};
+pub use self::crash::CrashPoints;
 pub use self::{
     backends::{Backends, FileBackends, StoreFile},
+    crash::CrashPoint,
     open_error::OpenError,
     options::StoreOptions,
     redb_store::RedbStore,

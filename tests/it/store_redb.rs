@@ -199,6 +199,17 @@ async fn a_full_disk_under_the_fold_poisons_but_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_written_says_so() {
+    let disk = FaultyDisk::new();
+    open_on(&disk).close().await.unwrap();
+    disk.fail(StoreFile::Data, DiskCall::Write, 0, io::ErrorKind::ReadOnlyFilesystem);
+    let refused = RedbStore::open("memory.redb", small(&disk)).unwrap_err();
+    assert!(matches!(refused, OpenError::ReadOnly { .. }), "{refused:?}");
+    disk.heal();
+    open_on(&disk);
+}
+
+#[tokio::test]
 async fn a_flipped_bit_in_the_log_is_found() {
     let (disk, a) = (FaultyDisk::new(), name("a"));
     let store = open_on(&disk);
