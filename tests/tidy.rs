@@ -619,8 +619,47 @@ fn has_test(text: &str, name: &str) -> bool {
     here.is_some_and(|at| {
         let attributes = lines[at.saturating_sub(6)..at].iter().rev();
         let mut own = attributes.take_while(|line| !line.trim().is_empty() && !line.starts_with('}'));
-        own.any(|line| line.contains("#[test]") || line.contains("::test") || line.contains("#[test_case"))
+        let ignored = own.clone().any(|line| line.contains("#[ignore"));
+        !ignored && own.any(|line| line.contains("#[test]") || line.contains("::test"))
     })
+}
+
+/// Files in a folder of tests that no `mod` line takes in: their tests never run.
+fn orphan_faults(texts: &[Text]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for text in texts.iter().filter(|text| text.path.contains("tests/")) {
+        let Some((folder, file)) = text.path.rsplit_once('/') else { continue };
+        let name = file.trim_end_matches(".rs");
+        let beside: Vec<&Text> = texts.iter().filter(|other| is_root_of(&other.path, folder)).collect();
+        // A file right under `tests/` is a test of its own.
+        if folder.ends_with("tests") && !folder.ends_with("src/tests") || ["main", "mod"].contains(&name) {
+            continue;
+        }
+        if !beside.iter().any(|root| strip(&root.text).contains(&format!("mod {name};"))) {
+            faults.push(format!("{}: no `mod {name};` takes it in", text.path));
+        }
+    }
+    faults
+}
+
+/// Whether a file may declare the modules in `folder`.
+fn is_root_of(path: &str, folder: &str) -> bool {
+    path == format!("{folder}/main.rs")
+        || path == format!("{folder}/mod.rs")
+        || path == format!("{folder}.rs")
+}
+
+#[test]
+fn every_file_of_tests_is_run() {
+    none(orphan_faults(&rust()));
+}
+
+#[test]
+fn a_file_of_tests_that_nobody_takes_in_is_found() {
+    let root = Text::planted("tests/it/main.rs", "mod a;\n// mod b;\n");
+    let file = |path| Text::planted(path, "");
+    assert!(orphan_faults(&[root.clone(), file("tests/it/a.rs"), file("tests/other.rs")]).is_empty());
+    assert_eq!(orphan_faults(&[root, file("tests/it/b.rs")]).len(), 1);
 }
 
 #[test]
@@ -677,11 +716,13 @@ fn a_promise_without_a_test_is_found() {
     assert_eq!(guarantee_faults("| G1 | we are careful | trust us |\n").len(), 1);
     assert_eq!(guarantee_faults("| G1 | a | `a.rs::b` |\n| G1 | c | `a.rs::d` |\n").len(), 1);
     assert!(guarantee_faults("| G1 | a | `a.rs::b` |\n| G2 | c | `a.rs::d` |\n").is_empty());
-    let code = [Text::planted("tests/a.rs", "#[test]\nfn it_holds() {}\n\nfn aid() {}\n")];
+    let text = "#[test]\nfn it_holds() {}\n\nfn aid() {}\n\n#[test]\n#[ignore]\nfn it_sleeps() {}\n";
+    let code = [Text::planted("tests/a.rs", text)];
     let found = |text: &str| named_test_faults(&Text::planted("docs/a.md", text), &code).len();
     assert_eq!(found("`tests/a.rs::it_holds`"), 0);
     assert_eq!(found("`tests/a.rs::it_does_not`"), 1);
     assert_eq!(found("`tests/b.rs::it_holds`"), 1);
+    assert_eq!(found("`tests/a.rs::it_sleeps`"), 1);
     assert_eq!(found("`tests/a.rs::aid`"), 1, "a function that is no test proves nothing");
     assert_eq!(
         referred_guarantees(&Text::planted("src/a.rs", "/// # Guarantees\n/// G12.\nstruct G3;")),
