@@ -1,6 +1,11 @@
 //! Integration tests, a module per area.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 #[cfg(feature = "testing")]
 #[path = "../support/mod.rs"]
