@@ -57,6 +57,7 @@ fn entry(name: &Name, version: u64, state: &Bytes) -> Entry {
         effects: vec![],
         dedup: vec![],
         consumed: vec![],
+        parked: Vec::new(),
         cause: Cause::default(),
     }
 }

@@ -1,3 +1,22 @@
 //! Durable agents and workflows on ractor: what a call has acknowledged is on disk.
 
+#[cfg(feature = "documents")]
+pub mod documents;
 pub mod store;
+mod system;
+
+pub use bytes;
+pub use stanchion_actors::{
+    agent::{
+        Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
+        Invalid, Never, NoUpcast, RecordError, Replies, ReplyOf, SerialOperations, SerialStop, Sourced,
+        Transact,
+    },
+    clock,
+    entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
+    env::Env,
+    error, ids, store as port, workflow,
+};
+pub use stanchion_supervisors as supervisors;
+
+pub use self::system::{Builder, OpenError, StopReport, System, SystemError};

@@ -3,8 +3,15 @@
 //! Everything durable is an entity: a state machine with a key, a version and a state; it changes by entries only.
 //! This crate knows ractor and tokio in its thin shells; it knows no database, no file, no network.
 
+pub mod agent;
 pub mod clock;
+pub mod entity;
+pub mod env;
+pub mod error;
 pub mod ids;
+pub mod persistence;
 pub mod store;
+pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod workflow;

@@ -1,4 +1,10 @@
 //! The store in memory: conformance, faults, and that the suite finds what is wrong.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on panics"
+)]
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,7 @@
-//! Tests of the whole library.
+//! Integration tests, a module per area.
 
+mod entities;
+mod workflows;
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -17,3 +19,5 @@ mod store_backup;
 mod store_conformance;
 #[cfg(feature = "testing")]
 mod store_redb;
+#[cfg(feature = "documents")]
+mod documents;

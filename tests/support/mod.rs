@@ -47,6 +47,7 @@ pub(crate) fn entry(name: &Name, version: u64, state: &[u8], history: History) -
         effects: vec![],
         dedup: vec![],
         consumed: vec![],
+        parked: Vec::new(),
         cause: Default::default(),
     }
 }

@@ -133,6 +133,9 @@ pub struct InboxItem {
     /// Identity, for dedup.
     #[serde(rename = "i")]
     pub id: CommandId,
+    /// Below which number its origin was settled when it was enqueued.
+    #[serde(rename = "b", default)]
+    pub settled_below: u64,
     /// The receiver.
     #[serde(rename = "t")]
     pub to: Name,
@@ -281,6 +284,23 @@ pub enum Consumed {
     },
 }
 
+/// An input that no handling could consume: kept for people to look at, out of the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// `inbox`, `timer`, `completion` or `message`.
+    #[serde(rename = "w")]
+    pub what: String,
+    /// When it was parked.
+    #[serde(rename = "at")]
+    pub at: Timestamp,
+    /// Its payload.
+    #[serde(rename = "p")]
+    pub payload: Bytes,
+    /// Why: the rejection or the panic.
+    #[serde(rename = "y")]
+    pub why: String,
+}
+
 /// One accepted change of one entity: all of it becomes durable, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -308,6 +328,9 @@ pub struct Entry {
     /// What this entry consumes.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     pub consumed: Vec<Consumed>,
+    /// Inputs that could not be handled.
+    #[serde(rename = "z", default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
     /// Trace, correlation, causation.
     #[serde(rename = "c", default, skip_serializing_if = "Cause::is_empty")]
     pub cause: Cause,

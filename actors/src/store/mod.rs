@@ -17,7 +17,7 @@ pub use self::{
     codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, seal, unframe, unframe_shared},
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,
-        EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, ROW_MAX_BYTES, RowOp,
+        EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, Parked, ROW_MAX_BYTES, RowOp,
         STATE_MAX_BYTES, Timer, TimerOp,
     },
     project::{Puts, Table, inbox_row, key, project},
@@ -174,6 +174,14 @@ pub trait Store: Send + Sync + 'static {
         to: Bytes,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, StoreError>>;
+
+    /// Reads one private row.
+    fn row(&self, entity: EntityId, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        let mut after = key.to_vec();
+        after.push(0);
+        let found = self.rows(entity, key, Bytes::from(after), 1);
+        Box::pin(async move { Ok(found.await?.pop().map(|(_, value)| value)) })
+    }
 
     /// Reads entries from version `from` on.
     fn history(

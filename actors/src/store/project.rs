@@ -50,6 +50,8 @@ pub mod key {
     pub const ORIGIN: u8 = 0x20;
     /// Answers remembered.
     pub const ANSWER: u8 = 0x21;
+    /// Inputs that could not be handled.
+    pub const PARKED: u8 = 0x60;
     /// Timers.
     pub const TIMER: u8 = 0x40;
     /// Outgoing messages (table `Work`).
@@ -107,6 +109,13 @@ pub mod key {
     #[must_use]
     pub fn timer(entity: EntityId, id: &str) -> Vec<u8> {
         tagged(entity, TIMER, id.as_bytes())
+    }
+    /// Key of the `n`th input parked by the entry of this version.
+    #[must_use]
+    pub fn parked(entity: EntityId, version: Version, n: u32) -> Vec<u8> {
+        let mut rest = version.0.to_be_bytes().to_vec();
+        rest.extend_from_slice(&n.to_be_bytes());
+        tagged(entity, PARKED, &rest)
     }
     /// A due row's key; times before the epoch sort first.
     #[must_use]
@@ -187,6 +196,9 @@ pub fn project(
             }
             None => puts.delete(Table::Entity, key),
         }
+    }
+    for (n, parked) in (0..).zip(&entry.parked) {
+        put_value(puts, Table::Entity, key::parked(entity, entry.head.version, n), parked)?;
     }
     project_work(entity, entry, puts)?;
     project_dedup(entity, entry, puts)

@@ -23,7 +23,7 @@ pub struct Token {
     pub activation: u64,
 }
 
-/// Consecutive entries of one entity that commit together: 1..=256 entries, at most 1 MiB (or one entry).
+/// Consecutive entries of one entity that commit together: 1..=256 entries, closed at 1 MiB.
 #[derive(Clone, Debug)]
 pub struct Chain {
     token: Token,
@@ -70,8 +70,7 @@ impl Chain {
             return Err(ChainError::Gap { expected, found: entry.head.version });
         }
         let encoded = Bytes::from(codec::encode(&entry)?);
-        let full = self.entries.len() >= CHAIN_MAX_ENTRIES || self.bytes + encoded.len() > CHAIN_MAX_BYTES;
-        if full && !self.entries.is_empty() {
+        if self.is_full() {
             return Err(ChainError::Full);
         }
         self.bytes += encoded.len();
@@ -107,6 +106,12 @@ impl Chain {
     /// The entries, each with its encoding.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&Entry, &Bytes)> {
         self.entries.iter().zip(self.encoded.iter())
+    }
+
+    /// Whether it takes no further entry; the last one may carry it over the byte limit.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= CHAIN_MAX_ENTRIES || self.bytes >= CHAIN_MAX_BYTES
     }
 
     /// Number of entries.

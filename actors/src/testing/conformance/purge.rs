@@ -128,6 +128,16 @@ pub(super) async fn a_purged_number_is_not_given_again_after_reopening(rig: &mut
     Ok(())
 }
 
+pub(super) async fn a_number_purged_before_its_first_entry_is_not_given_again(rig: &mut Rig) -> Check {
+    let a = rig.own("a").await?;
+    purge(rig, &a).await?;
+    for _ in ROUNDS {
+        holds(rig.create(&name("b")).await? != a.entity(), "the number is not given again")?;
+        rig.reopen().await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn a_purge_keeps_messages_sent_to_the_entity(rig: &mut Rig) -> Check {
     let a = full(rig, "a").await?;
     let mut b = rig.own("b").await?;

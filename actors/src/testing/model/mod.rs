@@ -1,19 +1,19 @@
 //! A store so simple that it is right at sight: the list of what applied, and lookups that walk all of it.
 
+mod reference;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use self::reference::{Applied, Found, Model};
 use super::{
-    fixtures::{EntryParts, START, chain, command, inbox_item, name, state_entry},
+    fixtures::{EntryParts, chain, command, inbox_item, name, state_entry},
     rig::{Check, Owned, Rig, holds, record, same},
 };
 use crate::{
-    ids::{EntityId, Position, Version},
-    store::{
-        Change, Checkpoint, Consumed, DedupOp, Due, EffectOp, Entry, History, HistoryPage, InboxItem,
-        ListQuery, Loaded, Outcome, Record, TimerOp, Token,
-    },
+    ids::{EntityId, Version},
+    store::{Due, Entry, History, HistoryPage, ListQuery, Loaded, Outcome, Record, Token},
 };
 
 /// Entities that a sequence works on.
@@ -88,154 +88,6 @@ pub fn draws(seed: u64) -> impl Iterator<Item = u64> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     })
-}
-
-enum Applied {
-    Entry(EntityId, Box<Entry>),
-    Inbox(EntityId, InboxItem),
-    Done(EntityId, u64),
-    Definition([u8; 32], Bytes),
-    Purge(EntityId),
-}
-
-/// What a store must hold.
-#[derive(Default)]
-struct Model {
-    /// The n-th of them has position n, from 1.
-    applied: Vec<Applied>,
-}
-
-/// Everything of one entity.
-#[derive(Default)]
-struct Found {
-    loaded: Loaded,
-    entries: Vec<Entry>,
-    rows: BTreeMap<Bytes, Bytes>,
-}
-
-impl Model {
-    fn position(&self) -> Position {
-        Position(self.applied.len() as u64)
-    }
-
-    fn find(&self, entity: EntityId) -> Found {
-        let mut found = Found::default();
-        for (position, applied) in (1..).map(Position).zip(&self.applied) {
-            match applied {
-                Applied::Entry(of, entry) => {
-                    if *of == entity {
-                        found.take(entry);
-                    }
-                    entry.consumed.iter().for_each(|consumed| found.consume(entity, *of, *consumed));
-                }
-                Applied::Inbox(of, item) if *of == entity => {
-                    found.loaded.inbox.push((position, item.clone()))
-                }
-                Applied::Done(sender, seq) if *sender == entity => found.settle(*seq),
-                Applied::Purge(of) if *of == entity => found = Found::default(),
-                Applied::Inbox(..) | Applied::Done(..) | Applied::Purge(_) | Applied::Definition(..) => {}
-            }
-        }
-        found
-    }
-
-    fn definitions(&self) -> BTreeMap<[u8; 32], Bytes> {
-        let definitions = self.applied.iter().filter_map(|applied| match applied {
-            Applied::Definition(hash, bytes) => Some((*hash, bytes.clone())),
-            _ => None,
-        });
-        definitions.collect()
-    }
-}
-
-impl Found {
-    fn take(&mut self, entry: &Entry) {
-        let state = match &entry.change {
-            Change::State(state) => Some(state),
-            Change::Events { snapshot, .. } => snapshot.as_ref(),
-        };
-        self.loaded.tail.push(entry.clone());
-        if let Some(state) = state {
-            self.loaded.tail.clear();
-            self.loaded.checkpoint = Some(Checkpoint { head: entry.head.clone(), state: state.clone() });
-        }
-        self.entries.push(entry.clone());
-        for row in &entry.rows {
-            match &row.value {
-                Some(value) => drop(self.rows.insert(row.key.clone(), value.clone())),
-                None => drop(self.rows.remove(&row.key)),
-            }
-        }
-        self.loaded.messages.extend(entry.messages.iter().cloned());
-        self.take_timers_and_effects(entry);
-        self.take_dedup(entry);
-    }
-
-    fn take_timers_and_effects(&mut self, entry: &Entry) {
-        let Loaded { timers, effects, .. } = &mut self.loaded;
-        for op in &entry.timers {
-            match op {
-                TimerOp::Set(timer) => timers.push(timer.clone()),
-                TimerOp::Clear { id, .. } => timers.retain(|timer| timer.id != *id),
-            }
-        }
-        for op in &entry.effects {
-            match op {
-                EffectOp::Start(effect) => effects.push(effect.clone()),
-                EffectOp::End { id } => effects.retain(|effect| effect.id != *id),
-            }
-        }
-    }
-
-    fn take_dedup(&mut self, entry: &Entry) {
-        let Loaded { answers, origins, .. } = &mut self.loaded;
-        for op in &entry.dedup {
-            match op {
-                DedupOp::Remember(record) => {
-                    answers.retain(|answer| answer.id != record.id);
-                    answers.push(record.clone());
-                }
-                DedupOp::Forget(id) => answers.retain(|answer| answer.id != *id),
-                DedupOp::Origin(origin, record) => {
-                    origins.retain(|(known, _)| known != origin);
-                    origins.push((*origin, *record));
-                }
-                DedupOp::Drop(origin) => origins.retain(|(known, _)| known != origin),
-            }
-        }
-    }
-
-    fn consume(&mut self, me: EntityId, by: EntityId, consumed: Consumed) {
-        match consumed {
-            Consumed::Message { sender, seq } if sender == me => self.settle(seq),
-            Consumed::Inbox { position } if by == me => self.loaded.inbox.retain(|(at, _)| *at != position),
-            Consumed::Message { .. } | Consumed::Inbox { .. } => {}
-        }
-    }
-
-    fn settle(&mut self, seq: u64) {
-        self.loaded.messages.retain(|message| message.seq != seq);
-    }
-
-    fn version(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
-    /// The first version that must still be there.
-    fn first_kept(&self) -> u64 {
-        let (Some(last), Some(stored)) = (self.entries.last(), &self.loaded.checkpoint) else { return 1 };
-        let first = match last.head.history {
-            History::Forever => 1,
-            History::None => u64::MAX,
-            History::Last(kept) => (self.version() + 1).saturating_sub(kept),
-            History::ForMicros(micros) => {
-                let oldest = last.head.updated.0 - i64::try_from(micros).unwrap_or(i64::MAX);
-                let young = self.entries.iter().find(|entry| entry.head.updated.0 > oldest);
-                young.map_or(u64::MAX, |entry| entry.head.version.0)
-            }
-        };
-        first.clamp(1, stored.head.version.0 + 1)
-    }
 }
 
 /// Performs the operations on the store and on the model, and compares all that can be read.
@@ -512,9 +364,7 @@ impl Run<'_> {
 /// Each entity keeps its entries in its own way.
 fn keeping(key: usize, entry: Entry) -> Entry {
     let version = i64::try_from(entry.head.version.0).unwrap_or(i64::MAX);
-    let entry = entry.at(version * 1000);
-    debug_assert!(entry.head.updated > START, "times rise with versions");
-    entry.keeping(match key {
+    entry.at(version * 1000).keeping(match key {
         0 => History::Forever,
         1 => History::None,
         2 => History::Last(3),

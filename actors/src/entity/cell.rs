@@ -1,0 +1,404 @@
+//! The cell of an entity: its mailbox and its owner slot. It outlives the entity's actors, so no message is lost
+//! when one dies.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ractor::ActorRef;
+use stanchion_sync::{Claim, Doorbell, Gate, GateRefusal, OwnerSlot, Permit};
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    machine::Kind,
+    mail::{Call, Item},
+    msg::{EntityMsg, Supervisors},
+    policy::MailboxPolicy,
+};
+use crate::{
+    error::{FailureKind, Unavailable},
+    ids::{EntityId, Name, Position},
+    store::InboxItem,
+};
+
+/// Counters of one entity's mailbox.
+#[derive(Debug, Default)]
+pub struct MailboxStats {
+    /// Commands that got a place.
+    pub accepted: AtomicU64,
+    /// Commands refused: full.
+    pub rejected: AtomicU64,
+    /// Commands dropped by policy DropOldest.
+    pub dropped_oldest: AtomicU64,
+    /// Commands dropped by policy DropNewest.
+    pub dropped_newest: AtomicU64,
+    /// Commands dropped by policy Shed.
+    pub shed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queues {
+    /// From outside, each holding a place of the gate.
+    external: VecDeque<(Item, Option<Permit>)>,
+    /// From the system itself: bounded by what the entity has started.
+    internal: VecDeque<Item>,
+    /// Positions of the inbox commands among them.
+    inbox: HashSet<Position>,
+}
+
+/// One entity as the process knows it.
+pub struct EntityCell {
+    name: Name,
+    kind: Arc<Kind>,
+    gate: Arc<Gate>,
+    queues: Mutex<Queues>,
+    bell: Doorbell,
+    slot: OwnerSlot<ActorRef<EntityMsg>>,
+    supervisors: Arc<Supervisors>,
+    entity: OnceLock<EntityId>,
+    draining: Arc<AtomicBool>,
+    /// Why no actor may start, when it crashed too often.
+    blocked: Mutex<Option<String>>,
+    /// The last durable status that differed from the one before.
+    status: watch::Sender<String>,
+    made: Instant,
+    /// Last time an actor looked at the mailbox, in milliseconds after `made`.
+    last_used_ms: AtomicU64,
+    /// Messages sent and not yet settled.
+    pub(crate) undelivered: AtomicU64,
+    /// Counters.
+    pub stats: MailboxStats,
+}
+
+impl std::fmt::Debug for EntityCell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EntityCell({})", self.name)
+    }
+}
+
+impl EntityCell {
+    pub(crate) fn new(
+        name: Name,
+        kind: Arc<Kind>,
+        supervisors: Arc<Supervisors>,
+        draining: Arc<AtomicBool>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Gate::new(kind.options.mailbox.capacity),
+            name,
+            kind,
+            queues: Mutex::default(),
+            bell: Doorbell::new(),
+            slot: OwnerSlot::new(),
+            supervisors,
+            entity: OnceLock::new(),
+            draining,
+            blocked: Mutex::new(None),
+            status: watch::Sender::default(),
+            made: Instant::now(),
+            last_used_ms: AtomicU64::new(0),
+            undelivered: AtomicU64::new(0),
+            stats: MailboxStats::default(),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> &Arc<Kind> {
+        &self.kind
+    }
+
+    /// Its number, once known.
+    #[must_use]
+    pub fn entity(&self) -> Option<EntityId> {
+        self.entity.get().copied()
+    }
+
+    pub(crate) fn set_entity(&self, entity: EntityId) {
+        self.entity.get_or_init(|| entity);
+    }
+
+    /// Puts a command into the mailbox under the kind's policy; may wait for a place (policy Block).
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, nothing was put.
+    pub async fn push_call(self: &Arc<Self>, call: Call) {
+        if self.draining.load(Ordering::Acquire) {
+            return refuse(call, Unavailable::Draining);
+        }
+        if let Some(why) = self.blocked() {
+            return refuse(call, Unavailable::CrashLoop(why));
+        }
+        match self.gate.try_acquire() {
+            Ok(permit) => self.put(call, Some(permit)),
+            Err(GateRefusal::Closed) => refuse(call, Unavailable::Draining),
+            Err(GateRefusal::Full) => self.push_when_full(call).await,
+        }
+    }
+
+    async fn push_when_full(self: &Arc<Self>, call: Call) {
+        match self.kind.options.mailbox.policy {
+            MailboxPolicy::Block(wait) => {
+                let longest = tokio::time::Instant::now() + wait;
+                let until = call.deadline.map_or(longest, |deadline| deadline.min(longest));
+                match tokio::time::timeout_at(until, self.gate.acquire()).await {
+                    Ok(Ok(permit)) => self.put(call, Some(permit)),
+                    Ok(Err(_closed)) => refuse(call, Unavailable::Draining),
+                    Err(_elapsed) => self.reject_full(call),
+                }
+            }
+            MailboxPolicy::Reject => self.reject_full(call),
+            MailboxPolicy::DropNewest => {
+                self.stats.dropped_newest.fetch_add(1, Ordering::Relaxed);
+                refuse(call, Unavailable::Dropped);
+            }
+            MailboxPolicy::DropOldest => self.replace(call, |_, _| true),
+            MailboxPolicy::Shed => self.replace(call, |oldest, newest| oldest < newest),
+        }
+    }
+
+    fn reject_full(&self, call: Call) {
+        self.stats.rejected.fetch_add(1, Ordering::Relaxed);
+        refuse(call, Unavailable::Full { capacity: self.kind.options.mailbox.capacity });
+    }
+
+    /// Takes the place of the waiting command of lowest priority (oldest first), if `yields(its, mine)`.
+    fn replace(self: &Arc<Self>, call: Call, yields: impl Fn(u8, u8) -> bool) {
+        let shed = self.kind.options.mailbox.policy == MailboxPolicy::Shed;
+        let mut queues = self.lock();
+        let victim = queues
+            .external
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (item, _))| match item {
+                Item::Call(waiting) => Some((if shed { waiting.priority } else { 0 }, at)),
+                _ => None,
+            })
+            .min();
+        let Some((_, at)) = victim.filter(|(priority, _)| yields(*priority, call.priority)) else {
+            drop(queues);
+            self.stats.shed.fetch_add(1, Ordering::Relaxed);
+            return refuse(call, Unavailable::Dropped);
+        };
+        let (dropped, permit) = match queues.external.remove(at) {
+            Some((item, permit)) => (Some(item), permit),
+            None => (None, None),
+        };
+        queues.external.push_back((Item::Call(call), permit));
+        drop(queues);
+        self.stats.accepted.fetch_add(1, Ordering::Relaxed);
+        let counter = if shed { &self.stats.shed } else { &self.stats.dropped_oldest };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(Item::Call(dropped)) = dropped {
+            refuse(dropped, Unavailable::Dropped);
+        }
+        self.wake();
+    }
+
+    fn put(self: &Arc<Self>, call: Call, permit: Option<Permit>) {
+        self.stats.accepted.fetch_add(1, Ordering::Relaxed);
+        self.lock().external.push_back((Item::Call(call), permit));
+        self.wake();
+    }
+
+    /// Puts a read; reads wait like calls but are not counted against the mailbox.
+    pub(crate) fn push_read(self: &Arc<Self>, item: Item) {
+        self.lock().external.push_back((item, None));
+        self.wake();
+    }
+
+    /// Puts what the system itself sends.
+    pub fn push_internal(self: &Arc<Self>, item: Item) {
+        self.lock().internal.push_back(item);
+        self.wake();
+    }
+
+    /// Puts a command that is durable in the store, unless it lies here already.
+    pub(crate) fn push_inbox(self: &Arc<Self>, position: Position, command: InboxItem) {
+        {
+            let mut queues = self.lock();
+            if !queues.inbox.insert(position) {
+                return;
+            }
+            queues.internal.push_back(Item::Inbox(position, command));
+        }
+        self.wake();
+    }
+
+    /// Takes the next item: the system's own first.
+    pub(crate) fn pop(&self) -> Option<Item> {
+        let mut queues = self.lock();
+        if let Some(item) = queues.internal.pop_front() {
+            if let Item::Inbox(position, _) = &item {
+                queues.inbox.remove(position);
+            }
+            return Some(item);
+        }
+        queues.external.pop_front().map(|(item, _permit)| item)
+    }
+
+    /// Puts an item back to where it was taken from.
+    pub(crate) fn unpop(&self, item: Item) {
+        let mut queues = self.lock();
+        match item {
+            Item::Call(_) | Item::Read(..) => queues.external.push_front((item, None)),
+            internal => queues.internal.push_front(internal),
+        }
+    }
+
+    /// Answers every waiting call and read with `why`; what the system itself sent stays.
+    pub(crate) fn refuse_waiting(self: &Arc<Self>, why: &FailureKind) {
+        let waiting: Vec<_> = self.lock().external.drain(..).collect();
+        for (item, _permit) in waiting {
+            match item {
+                Item::Call(call) => call.reply.answer(Err(why.clone())),
+                Item::Read(_, reply) => reply.answer(Err(why.clone())),
+                other => self.push_internal(other),
+            }
+        }
+    }
+
+    /// Whether anything waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let queues = self.lock();
+        queues.external.is_empty() && queues.internal.is_empty()
+    }
+
+    /// Whether an actor has it, or is about to.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.slot.owner().is_some()
+    }
+
+    pub(crate) fn has_internal(&self) -> bool {
+        !self.lock().internal.is_empty()
+    }
+
+    /// Makes sure an actor looks at the mailbox.
+    pub fn wake(self: &Arc<Self>) {
+        if self.bell.ring() {
+            self.deliver_wake();
+        }
+    }
+
+    fn deliver_wake(self: &Arc<Self>) {
+        if let Some((_, actor)) = self.slot.owner()
+            && actor.cast(EntityMsg::Wake).is_ok()
+        {
+            return;
+        }
+        self.request_actor();
+    }
+
+    pub(crate) fn request_actor(self: &Arc<Self>) {
+        if self.blocked().is_some() {
+            return;
+        }
+        if let Some(claim) = self.slot.claim() {
+            self.supervisors.start(Arc::clone(self), claim);
+        }
+    }
+
+    /// The actor crashed too often: nobody starts it, and callers are told, until [`Self::unblock`].
+    pub fn block(self: &Arc<Self>, why: &str) {
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.refuse_waiting(&FailureKind::Unavailable(Unavailable::CrashLoop(why.to_owned())));
+    }
+
+    /// Why no actor may start, if so.
+    #[must_use]
+    pub fn blocked(&self) -> Option<String> {
+        self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets actors start again, and starts one.
+    pub fn unblock(self: &Arc<Self>) {
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.deliver_wake();
+    }
+
+    /// Makes the next actor park what can be parked, before it does anything else.
+    pub fn push_crash_loop(self: &Arc<Self>, why: &str) {
+        self.lock().internal.push_front(Item::CrashLooped(why.to_owned()));
+    }
+
+    /// Follows the entity's status: told after the commit of each change.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<String> {
+        self.status.subscribe()
+    }
+
+    pub(crate) fn publish_status(&self, status: String) {
+        self.status.send_replace(status);
+    }
+
+    /// An actor looks at the mailbox.
+    pub(crate) fn touch(&self) {
+        let ms = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_used_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// How long no actor had to look at the mailbox.
+    #[must_use]
+    pub fn idle_for(&self) -> Duration {
+        self.made.elapsed().saturating_sub(Duration::from_millis(self.last_used_ms.load(Ordering::Relaxed)))
+    }
+
+    /// The owner says so before it looks for work.
+    pub(crate) fn silence(&self) {
+        self.bell.silence();
+    }
+
+    /// The started actor takes the slot.
+    pub fn own(&self, claim: &Claim, actor: ActorRef<EntityMsg>) -> bool {
+        self.slot.own(claim, actor)
+    }
+
+    /// The actor of this generation is gone: frees the slot, and asks for another actor if anything waits.
+    ///
+    /// The bell is silenced first: a wake that the dead actor never saw would otherwise swallow all later ones.
+    pub fn vacate(self: &Arc<Self>, generation: u64) {
+        self.bell.silence();
+        if self.slot.vacate(generation) && !self.is_idle() {
+            self.request_actor();
+        }
+    }
+
+    /// Frees the slot whoever has it: for a supervisor that starts anew and knows that its children are gone.
+    pub fn reset(self: &Arc<Self>) {
+        if let Some(generation) = self.slot.state().generation() {
+            self.vacate(generation);
+        }
+    }
+
+    /// The owner is about to end: nobody else may start before it is gone.
+    pub(crate) fn leave(&self, generation: u64) -> bool {
+        self.slot.leave(generation)
+    }
+
+    /// Generation and actor in charge.
+    #[must_use]
+    pub fn owner(&self) -> Option<(u64, ActorRef<EntityMsg>)> {
+        self.slot.owner()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refuse(call: Call, why: Unavailable) {
+    call.reply.answer(Err(FailureKind::Unavailable(why)));
+}

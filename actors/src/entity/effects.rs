@@ -1,0 +1,284 @@
+//! Runs activities: after the commit that recorded them, under a bound, each with a cancellation token.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use tokio::sync::Semaphore;
+
+use super::{
+    active::panic_text,
+    cell::EntityCell,
+    machine::{Completion, Failure},
+    mail::Item,
+};
+use crate::{
+    env::Env,
+    ids::{Cause, Name},
+    store::Effect,
+    task::{ActorGuard, CancelToken, TaskScope},
+};
+
+/// What an activity knows of its attempt.
+#[derive(Clone, Debug)]
+pub struct ActivityCtx {
+    /// The same for all attempts: give it to the outside, so that a repeated attempt is recognised.
+    pub idempotency_key: String,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Asked to stop.
+    pub cancel: CancelToken,
+    /// Trace, correlation, causation.
+    pub cause: Cause,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// The last sign of life of an attempt.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Signs given so far.
+    pub beats: u64,
+    /// What the activity said last.
+    pub note: Option<String>,
+}
+
+impl ActivityCtx {
+    /// Says that the attempt lives, and how far it is. Volatile: not stored.
+    pub fn heartbeat(&self, note: impl Into<String>) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.beats += 1;
+        progress.note = Some(note.into());
+    }
+}
+
+/// An activity over bytes.
+pub trait DynActivity: Send + Sync + 'static {
+    /// Runs one attempt.
+    fn run(&self, ctx: ActivityCtx, input: Bytes) -> BoxFuture<'static, Result<Bytes, Failure>>;
+}
+
+/// Activities by name.
+pub type Activities = HashMap<String, Arc<dyn DynActivity>>;
+
+/// Messages of the runner of effects.
+#[derive(Debug)]
+pub enum EffectsMsg {
+    /// Starts an attempt. One of the same effect that still runs is stopped.
+    Start {
+        /// Whose.
+        cell: Arc<EntityCell>,
+        /// The effect.
+        effect: Effect,
+    },
+    /// Stops an attempt; nobody waits for its end.
+    Cancel {
+        /// Whose.
+        entity: Name,
+        /// The effect's id.
+        id: String,
+    },
+    /// Lists the attempts that run or wait for a place.
+    Running(RpcReplyPort<Vec<RunningAttempt>>),
+}
+
+/// An attempt that runs, or waits for a place.
+#[derive(Clone, Debug)]
+pub struct RunningAttempt {
+    /// Whose.
+    pub entity: Name,
+    /// The effect's id.
+    pub effect: String,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Its last sign of life.
+    pub progress: Progress,
+}
+
+#[cfg(feature = "cluster")]
+impl ractor::Message for EffectsMsg {}
+
+/// Runs activities; its end ends all of them.
+#[derive(Debug)]
+pub struct TaskSupervisorActor;
+
+/// What the runner is started with.
+pub struct TaskSupervisorArgs {
+    /// The environment.
+    pub env: Arc<Env>,
+    /// Activities registered.
+    pub activities: Arc<Activities>,
+    /// Attempts that run at once: at least 1.
+    pub limit: usize,
+}
+
+type Running = Arc<Mutex<HashMap<(Name, String), Attempt>>>;
+
+struct Attempt {
+    number: u32,
+    cancel: CancelToken,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// State of the runner.
+pub struct TaskSupervisorState {
+    scope: TaskScope,
+    activities: Arc<Activities>,
+    places: Arc<Semaphore>,
+    running: Running,
+    _counted: ActorGuard,
+}
+
+impl Actor for TaskSupervisorActor {
+    type Msg = EffectsMsg;
+    type State = TaskSupervisorState;
+    type Arguments = TaskSupervisorArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<EffectsMsg>,
+        args: TaskSupervisorArgs,
+    ) -> Result<TaskSupervisorState, ActorProcessingErr> {
+        let TaskSupervisorArgs { env, activities, limit } = args;
+        env.services().effects.register(myself);
+        // What ran under a runner before this one has ended with it: its entities start it anew.
+        for cell in env.directory().cells().into_iter().filter(|cell| cell.is_active()) {
+            cell.push_internal(Item::Recover { first: false });
+        }
+        Ok(TaskSupervisorState {
+            scope: env.tasks().child("activities"),
+            activities,
+            places: Arc::new(Semaphore::new(limit.max(1))),
+            running: Running::default(),
+            _counted: env.tasks().actor("task-supervisor"),
+        })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<EffectsMsg>,
+        message: EffectsMsg,
+        state: &mut TaskSupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            EffectsMsg::Start { cell, effect } => state.start(cell, effect),
+            EffectsMsg::Cancel { entity, id } => state.cancel(&(entity, id)),
+            EffectsMsg::Running(reply) => {
+                let _ = reply.send(state.list());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TaskSupervisorState {
+    fn start(&self, cell: Arc<EntityCell>, effect: Effect) {
+        let key = (cell.name().clone(), effect.id.clone());
+        self.cancel(&key);
+        let Some(activity) = self.activities.get(&effect.activity).cloned() else {
+            let message = format!("no activity {:?} is registered", effect.activity);
+            let failure = Failure::permanent(Failure::UNREGISTERED, message);
+            return report(&cell, &effect, Err(failure));
+        };
+        let cancel = CancelToken::new();
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        let ctx = ActivityCtx {
+            idempotency_key: format!("{}/{}", cell.name().key, effect.id),
+            attempt: effect.attempt,
+            cancel: cancel.clone(),
+            cause: effect.cause.clone(),
+            progress: Arc::clone(&progress),
+        };
+        let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
+        self.lock().insert(key.clone(), attempt);
+        let (places, running) = (Arc::clone(&self.places), Arc::clone(&self.running));
+        let spawned = self.scope.spawn("activity", async move {
+            // Closed never: the semaphore lives as long as the tasks that wait for it.
+            let Ok(_place) = places.acquire_owned().await else { return };
+            let result = run_attempt(activity.as_ref(), ctx, &effect, &cancel).await;
+            forget(&running, &key, effect.attempt);
+            if let Some(result) = result {
+                report(&cell, &effect, result);
+            }
+        });
+        if let Err(error) = spawned {
+            // The system stops: the effect stays recorded and runs again with the next start.
+            tracing::debug!(%error, "attempt not started");
+        }
+    }
+
+    fn list(&self) -> Vec<RunningAttempt> {
+        let running = self.lock();
+        let attempts = running.iter().map(|((entity, effect), attempt)| RunningAttempt {
+            entity: entity.clone(),
+            effect: effect.clone(),
+            attempt: attempt.number,
+            progress: attempt.progress.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        });
+        attempts.collect()
+    }
+
+    fn cancel(&self, key: &(Name, String)) {
+        if let Some(attempt) = self.lock().remove(key) {
+            attempt.cancel.cancel();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Name, String), Attempt>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt that was cancelled may clean up this long; then it is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs one attempt to its end; `None` when it was cancelled, for then nobody waits for its end.
+async fn run_attempt(
+    activity: &dyn DynActivity,
+    ctx: ActivityCtx,
+    effect: &Effect,
+    cancel: &CancelToken,
+) -> Option<Result<Bytes, Failure>> {
+    let attempt = AssertUnwindSafe(activity.run(ctx, effect.input.clone())).catch_unwind();
+    let limit = match effect.timeout_ms {
+        0 => Duration::from_secs(u64::from(u32::MAX)),
+        ms => Duration::from_millis(ms),
+    };
+    tokio::pin!(attempt);
+    tokio::select! {
+        ended = &mut attempt => Some(ended.unwrap_or_else(|panic| {
+            Err(Failure::retryable(Failure::PANICKED, panic_text(panic.as_ref())))
+        })),
+        () = tokio::time::sleep(limit) => {
+            cancel.cancel();
+            let _ = tokio::time::timeout(CANCEL_GRACE, &mut attempt).await;
+            let message = format!("attempt {} ran over {limit:?}", effect.attempt);
+            Some(Err(Failure::retryable(Failure::TIMED_OUT, message)))
+        }
+        () = cancel.cancelled() => {
+            let _ = tokio::time::timeout(CANCEL_GRACE, &mut attempt).await;
+            None
+        }
+    }
+}
+
+fn forget(running: &Running, key: &(Name, String), number: u32) {
+    let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    if running.get(key).is_some_and(|attempt| attempt.number == number) {
+        running.remove(key);
+    }
+}
+
+fn report(cell: &Arc<EntityCell>, effect: &Effect, result: Result<Bytes, Failure>) {
+    let (id, attempt) = (effect.id.clone(), effect.attempt);
+    let completion = match result {
+        Ok(output) => Completion::Succeeded { effect: id, attempt, output },
+        Err(failure) => Completion::Failed { effect: id, attempt, failure },
+    };
+    cell.push_internal(Item::Completion(completion, None));
+}

@@ -1,0 +1,45 @@
+//! The entity: everything durable, as an actor over bytes. User types are behind [`Machine`].
+
+mod active;
+mod actor;
+mod address;
+mod after;
+mod cell;
+mod ctx;
+mod dedup;
+mod directory;
+mod effects;
+mod handle;
+mod machine;
+mod mail;
+mod msg;
+mod outbox;
+mod pipeline;
+mod policy;
+mod record;
+mod session;
+mod timers;
+mod transact;
+
+pub use self::{
+    actor::{EntityActor, EntityArgs, EntityState},
+    address::{CallOptions, EntityAddress},
+    cell::{EntityCell, MailboxStats},
+    ctx::{EffectRequest, Recorder, Send, TimerRequest},
+    directory::{Directory, KindError},
+    effects::{
+        Activities, ActivityCtx, DynActivity, EffectsMsg, Progress, RunningAttempt, TaskSupervisorActor,
+        TaskSupervisorArgs, TaskSupervisorState,
+    },
+    machine::{
+        Completion, Decided, EntityOptions, Failure, Input, Kind, Machine, MakeMachine, NotAccepted, Render,
+        Restored, Returned, Style, Unreadable,
+    },
+    mail::{Call, CallResult, Item, Message, ReadFn, ReplyPort, Told},
+    msg::{EntityMsg, EntitySupervisorMsg, Supervisors},
+    outbox::{OutboxActor, OutboxMsg, OutboxState},
+    policy::{MAILBOX_CAPACITY_MAX, MailboxError, MailboxOptions, MailboxPolicy},
+    session::{Session, Ticket},
+    timers::{TimersActor, TimersMsg, TimersState},
+    transact::{Prepare, TRANSACTION_MAX_COMMANDS, Transaction},
+};

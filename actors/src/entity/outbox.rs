@@ -1,0 +1,284 @@
+//! Delivers messages between entities: per sender and receiver in order, at least once, until consumed.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{
+    cell::EntityCell,
+    machine::{Completion, Returned},
+    mail::{Item, Message, ReplyPort},
+};
+use crate::{
+    env::Env,
+    error::FailureKind,
+    ids::{EntityId, Name},
+    store::OutMessage,
+    task::ActorGuard,
+};
+
+/// Messages of one lane that are on their way together.
+const WINDOW: usize = 64;
+/// First and longest wait before a lane that failed is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Messages of the outbox.
+#[derive(Debug)]
+pub enum OutboxMsg {
+    /// Messages of a sender that are durable, ascending.
+    Offer {
+        /// The sender.
+        sender: Arc<EntityCell>,
+        /// Its number.
+        entity: EntityId,
+        /// The messages.
+        messages: Vec<OutMessage>,
+        /// Whether these are all that are pending; else only the new ones.
+        complete: bool,
+    },
+    /// What became of one.
+    Settled {
+        /// The sender.
+        sender: EntityId,
+        /// The receiver.
+        to: Name,
+        /// Its number.
+        seq: u64,
+        /// Consumed, or why not.
+        result: Result<Bytes, FailureKind>,
+    },
+    /// Try a lane again.
+    Retry {
+        /// The sender.
+        sender: EntityId,
+        /// The receiver.
+        to: Name,
+    },
+}
+
+#[cfg(feature = "cluster")]
+impl ractor::Message for OutboxMsg {}
+
+/// One sender's messages to one receiver.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Not settled, ascending; the first `on_way` are in the receiver's mailbox.
+    waiting: VecDeque<OutMessage>,
+    on_way: usize,
+    /// Answers still to come for those on their way.
+    unanswered: usize,
+    /// Numbers on their way that were not consumed and must go again.
+    again: Vec<u64>,
+    failures: u32,
+    retry_planned: bool,
+}
+
+struct Sender {
+    cell: Arc<EntityCell>,
+    /// Highest number taken into a lane.
+    offered: u64,
+    lanes: HashMap<Name, Lane>,
+}
+
+/// Delivers messages.
+#[derive(Debug)]
+pub struct OutboxActor;
+
+/// State of the outbox: a view of the store's pending messages.
+pub struct OutboxState {
+    env: Arc<Env>,
+    senders: HashMap<EntityId, Sender>,
+    _counted: ActorGuard,
+}
+
+impl Actor for OutboxActor {
+    type Msg = OutboxMsg;
+    type State = OutboxState;
+    type Arguments = Arc<Env>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<OutboxMsg>,
+        env: Arc<Env>,
+    ) -> Result<OutboxState, ActorProcessingErr> {
+        // Registered before the senders are asked: what commits after this is offered to this actor, what
+        // committed before is found in the store.
+        env.services().outbox.register(myself);
+        let counted = env.tasks().actor("outbox");
+        for cell in env.directory().cells() {
+            if cell.undelivered.load(Ordering::Relaxed) > 0 {
+                cell.push_internal(Item::Reoffer);
+            }
+        }
+        Ok(OutboxState { env, senders: HashMap::new(), _counted: counted })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<OutboxMsg>,
+        message: OutboxMsg,
+        state: &mut OutboxState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            OutboxMsg::Offer { sender, entity, messages, complete } => {
+                if complete || state.senders.contains_key(&entity) {
+                    state.offer(&myself, sender, entity, messages);
+                } else {
+                    // Unknown here: there may be older ones. The sender offers all it has.
+                    sender.push_internal(Item::Reoffer);
+                }
+            }
+            OutboxMsg::Settled { sender, to, seq, result } => {
+                state.settled(&myself, sender, &to, seq, result);
+            }
+            OutboxMsg::Retry { sender, to } => {
+                if let Some(lane) = state.lane(sender, &to) {
+                    lane.retry_planned = false;
+                }
+                state.pump(&myself, sender, &to);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OutboxState {
+    fn lane(&mut self, sender: EntityId, to: &Name) -> Option<&mut Lane> {
+        self.senders.get_mut(&sender)?.lanes.get_mut(to)
+    }
+
+    fn offer(
+        &mut self,
+        myself: &ActorRef<OutboxMsg>,
+        cell: Arc<EntityCell>,
+        entity: EntityId,
+        messages: Vec<OutMessage>,
+    ) {
+        let sender =
+            self.senders.entry(entity).or_insert_with(|| Sender { cell, offered: 0, lanes: HashMap::new() });
+        let mut touched: Vec<Name> = Vec::new();
+        for message in messages {
+            // An activation offers all that is pending; what is in a lane already is not taken twice.
+            if message.seq <= sender.offered {
+                continue;
+            }
+            sender.offered = message.seq;
+            if !touched.contains(&message.to) {
+                touched.push(message.to.clone());
+            }
+            sender.lanes.entry(message.to.clone()).or_default().waiting.push_back(message);
+        }
+        for to in touched {
+            self.pump(myself, entity, &to);
+        }
+    }
+
+    /// Sends the next window of a lane, when the one before is answered.
+    fn pump(&mut self, myself: &ActorRef<OutboxMsg>, sender: EntityId, to: &Name) {
+        let now = self.env.now();
+        let receiver = self.env.directory().cell(to);
+        let Some(from) = self.senders.get_mut(&sender) else { return };
+        let Some(lane) = from.lanes.get_mut(to) else { return };
+        if lane.on_way > 0 || lane.retry_planned {
+            return;
+        }
+        while let Some(first) = lane.waiting.front() {
+            let why = match (&receiver, first.expires) {
+                (Err(refusal), _) => Returned::Refused(refusal.clone()),
+                (Ok(_), Some(expires)) if expires < now && lane.failures == 0 => Returned::Expired,
+                (Ok(_), _) => break,
+            };
+            if let Some(message) = lane.waiting.pop_front() {
+                give_back(&from.cell, sender, message, why);
+            }
+        }
+        let Ok(receiver) = receiver else { return self.tidy(sender, to) };
+        let window: VecDeque<Message> =
+            lane.waiting.iter().take(WINDOW).map(|message| delivery(myself, sender, message)).collect();
+        if window.is_empty() {
+            return self.tidy(sender, to);
+        }
+        lane.on_way = window.len();
+        lane.unanswered = window.len();
+        receiver.push_internal(Item::Messages(window));
+    }
+
+    fn settled(
+        &mut self,
+        myself: &ActorRef<OutboxMsg>,
+        sender: EntityId,
+        to: &Name,
+        seq: u64,
+        result: Result<Bytes, FailureKind>,
+    ) {
+        let Some(from) = self.senders.get_mut(&sender) else { return };
+        let Some(lane) = from.lanes.get_mut(to) else { return };
+        lane.unanswered = lane.unanswered.saturating_sub(1);
+        match result {
+            Ok(_) => {
+                lane.failures = 0;
+                from.cell.undelivered.fetch_sub(1, Ordering::Relaxed);
+            }
+            Err(FailureKind::Rejected(why)) => back(&from.cell, lane, sender, seq, Returned::Rejected(why)),
+            Err(FailureKind::Refused(why)) => back(&from.cell, lane, sender, seq, Returned::Refused(why)),
+            Err(FailureKind::Unavailable(_) | FailureKind::Unknown(_) | FailureKind::Fatal(_)) => {
+                lane.again.push(seq);
+            }
+        }
+        if lane.unanswered > 0 {
+            return;
+        }
+        let sent: Vec<OutMessage> = lane.waiting.drain(..lane.on_way.min(lane.waiting.len())).collect();
+        lane.on_way = 0;
+        let again = std::mem::take(&mut lane.again);
+        let failed = !again.is_empty();
+        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq)) {
+            lane.waiting.push_front(message);
+        }
+        if failed {
+            lane.failures = lane.failures.saturating_add(1);
+            lane.retry_planned = true;
+            let wait = RETRY.0.saturating_mul(1 << lane.failures.min(7)).min(RETRY.1);
+            let (myself, to) = (myself.clone(), to.clone());
+            self.env.later(wait, move || drop(myself.cast(OutboxMsg::Retry { sender, to })));
+        } else {
+            self.pump(myself, sender, to);
+        }
+    }
+
+    /// Drops an empty lane.
+    fn tidy(&mut self, sender: EntityId, to: &Name) {
+        if let Some(from) = self.senders.get_mut(&sender)
+            && from.lanes.get(to).is_some_and(|lane| lane.waiting.is_empty() && lane.on_way == 0)
+        {
+            from.lanes.remove(to);
+        }
+    }
+}
+
+fn delivery(myself: &ActorRef<OutboxMsg>, sender: EntityId, message: &OutMessage) -> Message {
+    let (myself, to, seq) = (myself.clone(), message.to.clone(), message.seq);
+    let reply = ReplyPort::told(Box::new(move |result| {
+        let _ = myself.cast(OutboxMsg::Settled { sender, to, seq, result });
+    }));
+    Message { sender, seq, payload: message.payload.clone(), cause: message.cause.clone(), reply }
+}
+
+fn back(cell: &Arc<EntityCell>, lane: &Lane, sender: EntityId, seq: u64, why: Returned) {
+    if let Some(message) = lane.waiting.iter().find(|message| message.seq == seq) {
+        give_back(cell, sender, message.clone(), why);
+    }
+}
+
+/// Returns a message to its sender, whose entry consumes it.
+fn give_back(cell: &Arc<EntityCell>, sender: EntityId, message: OutMessage, why: Returned) {
+    cell.undelivered.fetch_sub(1, Ordering::Relaxed);
+    let completion =
+        Completion::Returned { seq: message.seq, to: message.to.to_string(), payload: message.payload, why };
+    cell.push_internal(Item::Completion(completion, Some((sender, message.seq))));
+}

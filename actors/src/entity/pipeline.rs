@@ -1,0 +1,132 @@
+//! One chain at the store, the next gathering: what the entity's actor and the store's completion share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use stanchion_sync::{Epoch, Held as HoldOutcome, ReleaseOrder};
+
+use super::{cell::EntityCell, mail::Held};
+use crate::{
+    error::{Doubt, FailureKind, Unavailable},
+    ids::Version,
+    store::{Completer, Outcome, StoreError},
+};
+
+/// Where the chain at the store is.
+#[derive(Debug, Default)]
+struct Flight {
+    /// A chain is at the store.
+    busy: bool,
+    /// The actor has something to do when the chain is back.
+    wake: bool,
+    /// The chain did not apply.
+    failed: Option<FailureKind>,
+}
+
+/// Shared between one activation's actor and the completions of its chains.
+///
+/// It holds only replies whose version is at the store; replies of gathering entries stay with the actor, so
+/// that its end leaves no doubt about them.
+pub(crate) struct Pipeline {
+    cell: Arc<EntityCell>,
+    flight: Mutex<Flight>,
+    replies: ReleaseOrder<Held>,
+    epoch: Epoch,
+}
+
+/// What the actor finds when it looks at the pipeline.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// A chain is at the store; the cell is woken when it is back, if asked for.
+    Busy,
+    /// Nothing is at the store.
+    Free,
+    /// The last chain did not apply: the speculative state is void.
+    Failed(FailureKind),
+}
+
+impl Pipeline {
+    /// A pipeline whose last durable version is `durable`.
+    pub(crate) fn new(cell: Arc<EntityCell>, durable: Version) -> Arc<Self> {
+        let replies = ReleaseOrder::new(durable.0);
+        let (epoch, _nothing) = replies.begin();
+        Arc::new(Self { cell, flight: Mutex::default(), replies, epoch })
+    }
+
+    /// The last durable version.
+    pub(crate) fn durable(&self) -> Version {
+        Version(self.replies.durable())
+    }
+
+    /// Answers now if `version` is durable, else when the chain at the store is back.
+    pub(crate) fn hold(&self, version: Version, held: Held) {
+        match self.replies.hold(self.epoch, version.0, held) {
+            HoldOutcome::Waiting => {}
+            HoldOutcome::Durable(held) => held.release(),
+            HoldOutcome::Abandoned(held) => held.fail(FailureKind::Unknown(Doubt::Lost)),
+        }
+    }
+
+    /// How the pipeline is; `wake` asks to be woken when a chain at the store is back.
+    pub(crate) fn look(&self, wake: bool) -> Look {
+        let mut flight = self.lock();
+        if let Some(failed) = &flight.failed {
+            return Look::Failed(failed.clone());
+        }
+        if !flight.busy {
+            return Look::Free;
+        }
+        flight.wake |= wake;
+        Look::Busy
+    }
+
+    /// Marks a chain up to `version` as handed over and makes its completer.
+    pub(crate) fn depart(self: &Arc<Self>, version: Version, wake: bool) -> Completer {
+        {
+            let mut flight = self.lock();
+            flight.busy = true;
+            flight.wake = wake;
+        }
+        let pipeline = Arc::clone(self);
+        Box::new(move |outcome| pipeline.arrive(version, outcome))
+    }
+
+    /// The store handed the chain back unseen.
+    pub(crate) fn turned_back(&self) {
+        let mut flight = self.lock();
+        flight.busy = false;
+        flight.wake = false;
+    }
+
+    /// Runs on the store's thread: answers callers itself, then wakes the actor if it has something to do.
+    fn arrive(&self, version: Version, outcome: Result<Outcome, StoreError>) {
+        let failed = match outcome {
+            Ok(Outcome::Applied { .. }) => None,
+            Ok(Outcome::Fenced { .. } | Outcome::Conflict { .. }) => {
+                Some(FailureKind::Unavailable(Unavailable::Fenced))
+            }
+            Err(error) => Some(FailureKind::from(&error)),
+        };
+        match &failed {
+            None => self.replies.release(self.epoch, version.0).into_iter().for_each(Held::release),
+            Some(kind) => {
+                for held in self.replies.abandon(self.epoch) {
+                    held.fail(kind.clone());
+                }
+            }
+        }
+        let wake = {
+            let mut flight = self.lock();
+            flight.busy = false;
+            let wake = std::mem::take(&mut flight.wake) || failed.is_some();
+            flight.failed = failed;
+            wake
+        };
+        if wake {
+            self.cell.wake();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,214 @@
+//! What is passed down to every actor of a system: no globals.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ractor::ActorRef;
+
+use crate::{
+    clock::Clock,
+    entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
+    ids::Timestamp,
+    persistence::{PersistenceMsg, StoreHandle},
+    store::Incarnation,
+    task::TaskScope,
+    workflow::CoordinatorMsg,
+};
+
+/// Where a service actor is in force. A message that finds none is not kept: a service that starts reads the
+/// store, of which it is a view.
+#[derive(Debug)]
+pub struct Place<M>(RwLock<Option<ActorRef<M>>>);
+
+impl<M> Default for Place<M> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
+    }
+}
+
+impl<M: ractor::Message> Place<M> {
+    /// The service has started.
+    pub fn register(&self, actor: ActorRef<M>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    }
+
+    /// The service, if it has started.
+    #[must_use]
+    pub fn actor(&self) -> Option<ActorRef<M>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Casts to the service, if it runs.
+    pub fn cast(&self, message: M) {
+        if let Some(actor) = self.actor() {
+            let _ = actor.cast(message);
+        }
+    }
+}
+
+/// The services that entities use.
+#[derive(Debug, Default)]
+pub struct Services {
+    /// Fires durable timers.
+    pub timers: Place<TimersMsg>,
+    /// Delivers messages between entities.
+    pub outbox: Place<OutboxMsg>,
+    /// Runs activities.
+    pub effects: Place<EffectsMsg>,
+    /// Owns the store.
+    pub persistence: Place<PersistenceMsg>,
+    /// Routes to workflow runs.
+    pub coordinator: Place<CoordinatorMsg>,
+}
+
+/// What an environment is made of.
+pub struct EnvParts {
+    /// Id of the system; prefix of its actors' names.
+    pub system: Arc<str>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// The store in force.
+    pub store: StoreHandle,
+    /// Entities known.
+    pub directory: Directory,
+    /// Owner of the system's tasks.
+    pub tasks: TaskScope,
+    /// This life of the process.
+    pub incarnation: Incarnation,
+    /// First seed of handlers' random numbers.
+    pub seed: u64,
+    /// New external commands are refused while true.
+    pub draining: Arc<AtomicBool>,
+    /// Whether entities only answer: nothing that was in flight is taken up again.
+    pub passive: bool,
+}
+
+/// The environment of a system's actors.
+pub struct Env {
+    parts: EnvParts,
+    services: Services,
+    seed: AtomicU64,
+    session: RwLock<(Timestamp, Arc<Session>)>,
+}
+
+/// A session numbers commands for at most this long; then another one begins.
+const SESSION_LIFE: Duration = Duration::from_secs(6 * 3600);
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").field("system", &self.parts.system).finish_non_exhaustive()
+    }
+}
+
+impl Env {
+    /// Makes an environment.
+    #[must_use]
+    pub fn new(parts: EnvParts) -> Arc<Self> {
+        let began = parts.clock.now();
+        let seed = AtomicU64::new(parts.seed);
+        let session = RwLock::new((began, Session::new()));
+        Arc::new(Self { parts, services: Services::default(), seed, session })
+    }
+
+    /// Id of the system.
+    #[must_use]
+    pub fn system(&self) -> &Arc<str> {
+        &self.parts.system
+    }
+
+    /// Wall time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// The store in force.
+    #[must_use]
+    pub fn store(&self) -> &StoreHandle {
+        &self.parts.store
+    }
+
+    /// Entities known.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.parts.directory
+    }
+
+    /// Owner of the system's tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &TaskScope {
+        &self.parts.tasks
+    }
+
+    /// This life of the process.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.parts.incarnation
+    }
+
+    /// The services.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// A seed for one handling.
+    #[must_use]
+    pub fn next_seed(&self) -> u64 {
+        self.seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
+    }
+
+    /// Whether entities only answer: nothing that was in flight is taken up again.
+    #[must_use]
+    pub fn is_passive(&self) -> bool {
+        self.parts.passive
+    }
+
+    /// Whether new external commands are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.parts.draining.load(Ordering::Acquire)
+    }
+
+    /// Refuses new external commands from here on; completions and timers still enter.
+    pub fn start_draining(&self) {
+        self.parts.draining.store(true, Ordering::Release);
+    }
+
+    /// The session that numbers this process's commands.
+    #[must_use]
+    pub fn session(&self) -> Arc<Session> {
+        let now = self.now();
+        {
+            let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
+            if now.since(session.0) < SESSION_LIFE {
+                return Arc::clone(&session.1);
+            }
+        }
+        let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
+        if now.since(session.0) >= SESSION_LIFE {
+            *session = (now, Session::new());
+        }
+        Arc::clone(&session.1)
+    }
+
+    /// Runs `then` after a while, in a task of the system. When the system has ended, it is dropped.
+    pub fn later(&self, after: Duration, then: impl FnOnce() + Send + 'static) {
+        let spawned = self.parts.tasks.spawn("later", async move {
+            tokio::time::sleep(after).await;
+            then();
+        });
+        drop(spawned);
+    }
+
+    /// A name for an actor of this system; ractor's registry is one for the whole process.
+    #[must_use]
+    pub fn actor_name(&self, name: &str) -> String {
+        format!("{}/{name}", self.parts.system)
+    }
+}

@@ -1,0 +1,136 @@
+//! The persistence actor.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+use crate::{
+    env::Env,
+    store::{Store, StoreError, StoreStats},
+    task::ActorGuard,
+};
+
+/// Opens the store again, under the next boot number.
+pub type StoreOpener = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Store>, StoreError>> + Send + Sync>;
+
+/// Waits between attempts to open the store again; after the last one the actor fails, and with it the system.
+const REOPEN_WAITS: [Duration; 6] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+];
+
+/// Messages of the persistence actor.
+#[derive(Debug)]
+pub enum PersistenceMsg {
+    /// Somebody saw an error: look whether the store is poisoned, and open it anew if so.
+    Suspect(String),
+    /// Writes a backup.
+    Backup {
+        /// Where to.
+        to: PathBuf,
+        /// Replaces an existing file.
+        force: bool,
+        /// Told when it is complete.
+        reply: RpcReplyPort<Result<(), StoreError>>,
+    },
+    /// Counters of the store.
+    Stats(RpcReplyPort<StoreStats>),
+}
+
+#[cfg(feature = "cluster")]
+impl ractor::Message for PersistenceMsg {}
+
+/// Owns the store.
+#[derive(Debug)]
+pub struct PersistenceActor;
+
+/// What the persistence actor is started with.
+#[derive(Clone)]
+pub struct PersistenceArgs {
+    /// The environment; its handle holds the store opened first.
+    pub env: Arc<Env>,
+    /// Opens it again.
+    pub opener: StoreOpener,
+}
+
+/// State of the persistence actor.
+pub struct PersistenceState {
+    args: PersistenceArgs,
+    _counted: ActorGuard,
+}
+
+impl Actor for PersistenceActor {
+    type Msg = PersistenceMsg;
+    type State = PersistenceState;
+    type Arguments = PersistenceArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<PersistenceMsg>,
+        args: PersistenceArgs,
+    ) -> Result<PersistenceState, ActorProcessingErr> {
+        args.env.services().persistence.register(myself);
+        let state = PersistenceState { _counted: args.env.tasks().actor("persistence"), args };
+        state.reopen_if_poisoned().await?;
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<PersistenceMsg>,
+        message: PersistenceMsg,
+        state: &mut PersistenceState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            PersistenceMsg::Suspect(why) => {
+                tracing::debug!(why, "store suspected");
+                state.reopen_if_poisoned().await?;
+            }
+            PersistenceMsg::Backup { to, force, reply } => {
+                let store = state.args.env.store().current();
+                let spawned = state.args.env.tasks().spawn("backup", async move {
+                    // The asker may have gone; the backup is complete all the same.
+                    let _ = reply.send(store.backup(to, force).await);
+                });
+                drop(spawned);
+            }
+            PersistenceMsg::Stats(reply) => {
+                let _ = reply.send(state.args.env.store().current().stats());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PersistenceState {
+    async fn reopen_if_poisoned(&self) -> Result<(), ActorProcessingErr> {
+        let handle = self.args.env.store();
+        let broken = handle.current();
+        let Some(why) = broken.poisoned() else { return Ok(()) };
+        if self.args.env.is_draining() {
+            return Ok(());
+        }
+        tracing::error!(why, "store is poisoned: opening it anew");
+        // Closing frees the files; a poisoned store cannot fail any worse.
+        let _ = broken.close().await;
+        drop(broken);
+        let mut last = StoreError::Fatal(why);
+        for wait in REOPEN_WAITS {
+            match (self.args.opener)().await {
+                Ok(store) => {
+                    tracing::info!(boot = store.caps().boot, "store opened anew");
+                    handle.replace(store);
+                    return Ok(());
+                }
+                Err(error) => last = error,
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Err(Box::new(last))
+    }
+}

@@ -1,0 +1,163 @@
+//! The composition root: one value that is the whole system.
+
+mod builder;
+mod tree;
+mod wake;
+
+use std::{sync::Arc, time::Duration};
+
+use stanchion_actors::{
+    agent::{Address, AddressError, Agent, EventSourced, Replies, Sourced, Transact},
+    entity::EntityAddress,
+    env::Env,
+    error::{CallFailure, Refusal},
+    ids::{Name, NameError},
+    store::{Store, StoreError, StoreStats},
+    workflow::Workflows,
+};
+use stanchion_supervisors::{Shutdown, Supervisor};
+
+pub use self::builder::{Builder, OpenError};
+
+/// How a system stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "says what was left over"]
+pub struct StopReport {
+    /// Activities that ran over the deadline and were cancelled; they run again with the next start.
+    pub activities_cancelled: usize,
+    /// Tasks that had to be aborted.
+    pub tasks_aborted: usize,
+    /// Actors and tasks that still live: none, unless something blocks its thread.
+    pub left_over: usize,
+}
+
+/// A running system: store, supervisors, services, and every agent within reach.
+///
+/// Dropping it without [`System::stop`] is like a crash: what was acknowledged is on disk, the rest is not.
+pub struct System {
+    env: Arc<Env>,
+    root: Supervisor,
+    workflows: Workflows,
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("System").field("id", self.env.system()).finish_non_exhaustive()
+    }
+}
+
+impl System {
+    /// Begins to describe a system.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// The address of an agent. It need not exist: it begins in its default state with its first command.
+    ///
+    /// # Errors
+    /// [`AddressError`] when the key is no key, or the kind is not registered.
+    pub fn agent<A: Agent>(&self, key: &str) -> Result<Address<A>, AddressError> {
+        Address::new(&self.env, key)
+    }
+
+    /// The address of an event-sourced entity.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn event_sourced<S: EventSourced>(&self, key: &str) -> Result<Address<Sourced<S>>, AddressError> {
+        Address::new(&self.env, key)
+    }
+
+    /// The untyped address of any entity.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKind`].
+    pub fn entity(&self, name: &Name) -> Result<EntityAddress, Refusal> {
+        EntityAddress::new(&self.env, name)
+    }
+
+    /// Runs commands to several agents in one commit: all or none.
+    ///
+    /// # Errors
+    /// [`CallFailure`]: nothing is applied, unless its kind is `Unknown`.
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit was handed over, nothing is applied; after that it may be.
+    pub async fn transact(&self, transaction: Transact) -> Result<Replies, CallFailure> {
+        transaction.run(&self.env).await
+    }
+
+    /// Workflow runs.
+    #[must_use]
+    pub fn workflows(&self) -> &Workflows {
+        &self.workflows
+    }
+
+    /// The store in force.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.env.store().current()
+    }
+
+    /// Counters of the store.
+    #[must_use]
+    pub fn store_stats(&self) -> StoreStats {
+        self.store().stats()
+    }
+
+    /// The environment that the system's actors share.
+    #[must_use]
+    pub fn env(&self) -> &Arc<Env> {
+        &self.env
+    }
+
+    /// The root supervisor.
+    #[must_use]
+    pub fn root(&self) -> &Supervisor {
+        &self.root
+    }
+
+    /// Number of the entity of this name, if it exists.
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn exists(&self, kind: &str, key: &str) -> Result<bool, SystemError> {
+        let name = Name::new(kind, key)?;
+        Ok(self.store().resolve(&name).await?.is_some())
+    }
+
+    /// Stops in order: new commands are refused, what runs may end within `deadline`, then everything is stopped
+    /// in reverse order and the store is closed last.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store could not be closed cleanly; what was acknowledged is on disk all the same.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the system is half stopped: drop it whole.
+    pub async fn stop(self, deadline: Duration) -> Result<StopReport, StoreError> {
+        self.env.start_draining();
+        let activities_cancelled = tree::drain(&self.env, deadline).await;
+        let _ended = self.root.stop(Shutdown::Infinity).await;
+        let leftover = self.env.tasks().shutdown(Duration::ZERO).await;
+        let closed = self.env.store().current().close().await;
+        let census = self.env.tasks().census();
+        let left_over = census.live.len() + census.actors.len();
+        closed.map(|()| StopReport { activities_cancelled, tasks_aborted: leftover.aborted, left_over })
+    }
+}
+
+/// Why a question to the system has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SystemError {
+    /// The name is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The store cannot say.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
