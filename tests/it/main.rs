@@ -1,23 +1,18 @@
 //! Integration tests, a module per area.
 
-mod entities;
-mod workflows;
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[cfg(feature = "testing")]
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "documents")]
+mod documents;
+mod entities;
 #[cfg(feature = "testing")]
 mod store_backup;
 #[cfg(feature = "testing")]
 mod store_conformance;
 #[cfg(feature = "testing")]
 mod store_redb;
-#[cfg(feature = "documents")]
-mod documents;
+mod workflows;
