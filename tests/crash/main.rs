@@ -183,7 +183,7 @@ fn runs(ops: &[Op], seed: u64) {
                 Op::Fold => store.as_ref().unwrap().fold().await.unwrap(),
                 Op::Reopen => {
                     let mut draw = seed | 1;
-                    let survivors = disk.cut().survivors(|_| {
+                    let survivors = disk.power_off().survivors(|_| {
                         draw ^= draw << 13;
                         draw ^= draw >> 7;
                         draw ^= draw << 17;
