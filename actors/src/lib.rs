@@ -12,3 +12,6 @@ pub mod ids;
 pub mod persistence;
 pub mod store;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod workflow;

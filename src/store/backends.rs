@@ -21,7 +21,13 @@ pub enum StoreFile {
 
 /// Opens, finds and removes the files of one store.
 pub trait Backends: Send + Sync + Debug + 'static {
-    /// Opens the file, making an empty one if there is none.
+    /// Makes the file with this content, durable as a whole or not at all; `false`: there is one, not empty.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn make(&self, file: StoreFile, content: &[u8]) -> io::Result<bool>;
+
+    /// Opens the file.
     ///
     /// # Errors
     /// Those of the system.
@@ -92,6 +98,20 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 impl Backends for FileBackends {
+    fn make(&self, file: StoreFile, content: &[u8]) -> io::Result<bool> {
+        let path = self.path(file);
+        let mut fresh = path.clone().into_os_string();
+        fresh.push(format!(".{}.new", std::process::id()));
+        let fresh = PathBuf::from(fresh);
+        let made = place(&fresh, &path, content);
+        let _ = std::fs::remove_file(&fresh);
+        if made? {
+            sync_parent(&path)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     fn open(&self, file: StoreFile) -> io::Result<Box<dyn StorageBackend>> {
         let opened = open_private(&self.path(file))?;
         Ok(Box::new(FileBackend::new(opened).map_err(io::Error::other)?))
@@ -114,6 +134,70 @@ impl Backends for FileBackends {
 
     fn sync_names(&self) -> io::Result<()> {
         sync_parent(&self.path)
+    }
+}
+
+/// Writes `fresh` and lets it become `path` unless there is something.
+fn place(fresh: &Path, path: &Path, content: &[u8]) -> io::Result<bool> {
+    let mut file = open_private(fresh)?;
+    file.set_len(0)?;
+    io::Write::write_all(&mut file, content)?;
+    file.sync_all()?;
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() > 0 => Ok(false),
+        Ok(_) => std::fs::rename(fresh, path).map(|()| true),
+        // A link never replaces a file that another process has made since.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match std::fs::hard_link(fresh, path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(_) => std::fs::rename(fresh, path).map(|()| true),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// A database that is built in memory before it becomes a file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draft {
+    bytes: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Draft {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The bytes so far.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.lock())
+    }
+}
+
+impl StorageBackend for Draft {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.lock().len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let bytes = self.lock();
+        let place = bytes.get(start..start.saturating_add(out.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(place);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.lock().resize(usize::try_from(len).map_err(io::Error::other)?, 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let mut bytes = self.lock();
+        let place =
+            bytes.get_mut(start..start.saturating_add(data.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        place.copy_from_slice(data);
+        Ok(())
     }
 }
 

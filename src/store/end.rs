@@ -54,10 +54,8 @@ pub(crate) fn end(log: RedoLog, ending: Ending) {
 fn fold_all(shared: &Shared) {
     shared.fold(|fold| fold.urgent = true);
     loop {
-        let frozen = freeze(shared);
         drop(shared.await_fold(None, |fold| fold.busy && !fold.stop));
-        let idle = !shared.fold_state().busy;
-        if shared.poisoned().is_some() || (idle && !frozen) {
+        if shared.poisoned().is_some() || !freeze(shared) {
             return;
         }
     }

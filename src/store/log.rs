@@ -98,3 +98,21 @@ pub(crate) fn read_chunks(db: &impl ReadableDatabase) -> Result<Vec<(Position, B
     }
     Ok(chunks)
 }
+
+/// Fills a new log in one commit.
+pub(crate) fn write_log(
+    db: &Database,
+    meta: &LogMeta,
+    chunks: &[(Position, Bytes)],
+) -> Result<(), redb::Error> {
+    let txn = db.begin_write()?;
+    {
+        let mut table = txn.open_table(LOG)?;
+        for (first, chunk) in chunks {
+            table.insert(first.0, chunk.as_ref())?;
+        }
+    }
+    put_meta(&txn, meta)?;
+    txn.commit()?;
+    Ok(())
+}

@@ -5,23 +5,30 @@
 //! Knows the port [`stanchion_actors::store::Store`] and redb; knows no actor.
 
 mod backends;
+mod backup;
 mod chunk;
 mod crash;
 mod decide;
 mod end;
 mod fold;
 mod log;
+mod manifest;
 mod memtable;
 mod open;
+mod open_error;
 mod options;
 mod pack;
 mod pending;
 mod queries;
 mod read;
 mod redb_store;
+mod restore;
 mod shared;
 mod slices;
 mod tables;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod verify;
 mod view;
 mod writer;
 
@@ -29,7 +36,9 @@ mod writer;
 pub use self::crash::{CrashPoint, CrashPoints};
 pub use self::{
     backends::{Backends, FileBackends, StoreFile},
-    open::OpenError,
+    open_error::OpenError,
     options::StoreOptions,
     redb_store::RedbStore,
+    restore::{RestoreError, Restored, restore},
+    verify::{Fault, VerifyReport, verify},
 };

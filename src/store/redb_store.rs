@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 use super::{
     backends::Backends,
     end::{Ending, end},
-    open::{OpenError, Opener, Recovered},
+    open::{Opener, Recovered},
+    open_error::OpenError,
     options::StoreOptions,
     read::Readers,
     shared::{Answer, Job, Shared, count},
@@ -66,7 +67,7 @@ impl RedbStore {
         let Recovered { data, log, meta, mem, last, unfolded_bytes } = opener.recover()?;
         let next_entity = mem.next_entity.max(meta.next_entity);
         let data = Arc::new(data);
-        let view = View::new(mem, data.clone(), log.database());
+        let view = View::new(mem, data.clone(), Some(log.database()));
         let shared = Shared::new(options, view, &meta, next_entity, last, unfolded_bytes);
         let io = |source| OpenError::Io { path: path.clone(), source };
         let readers = Readers::start(shared.options.reader_threads, shared.options.read_queue_items);
@@ -94,6 +95,36 @@ impl RedbStore {
     #[must_use]
     pub fn id(&self) -> uuid::Uuid {
         self.shared.store_id
+    }
+
+    /// Writes everything committed so far into the data file. The store does so by itself as the log grows.
+    ///
+    /// # Errors
+    /// [`StoreError::Fatal`] when the store is closed or poisoned.
+    ///
+    /// # Cancel safety
+    /// Dropped early, the fold goes on.
+    pub async fn fold(&self) -> Result<(), StoreError> {
+        self.await_fold().await?;
+        self.control(|answer| Job::Freeze { answer }).await?;
+        self.await_fold().await
+    }
+
+    fn await_fold(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        let shared = self.shared.clone();
+        self.readers.run(move || {
+            shared.fold(|fold| fold.urgent = true);
+            drop(shared.await_fold(None, |fold| fold.busy && !fold.stop));
+            shared.fold(|fold| fold.urgent = false);
+            shared.poisoned().map_or(Ok(()), |why| Err(StoreError::Fatal(why.to_owned())))
+        })
+    }
+
+    /// Closes and waits, on this thread.
+    pub(crate) fn close_blocking(self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        drop(self);
+        shared.ended().unwrap_or_else(|| Err(StoreError::Fatal("the store did not end".into())))
     }
 
     fn control<T: Send + 'static>(
@@ -172,7 +203,7 @@ impl Store for RedbStore {
         };
         match job {
             Job::Record(record, done) => Err(Box::new(Refused { record, done, why })),
-            Job::Activate { .. } | Job::Release { .. } => Ok(()),
+            Job::Activate { .. } | Job::Release { .. } | Job::Freeze { .. } => Ok(()),
         }
     }
 
@@ -271,8 +302,8 @@ impl Store for RedbStore {
     }
 
     fn backup(&self, to: PathBuf, force: bool) -> BoxFuture<'_, Result<(), StoreError>> {
-        let _ = (to, force);
-        Box::pin(ready(Ok(())))
+        let (shared, backends) = (self.shared.clone(), self.backends.clone());
+        self.readers.run(move || super::backup::backup(&shared, backends.as_ref(), &to, force))
     }
 
     fn stats(&self) -> StoreStats {

@@ -29,6 +29,8 @@ pub(crate) enum Job {
     Activate { entity: EntityId, by: Incarnation, answer: Answer<Activated> },
     /// Gives a token back.
     Release { token: Token, answer: Answer<()> },
+    /// Freezes the active generation unless one is being folded.
+    Freeze { answer: Answer<()> },
 }
 
 /// State of the fold, and the bell of everybody who waits for it.
@@ -181,6 +183,11 @@ impl Shared {
             }
             None => closed.waiting.push(answer),
         }
+    }
+
+    /// How the store ended.
+    pub(crate) fn ended(&self) -> Option<Result<(), StoreError>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner).ended.clone()
     }
 
     /// The store has ended.

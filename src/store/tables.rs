@@ -83,6 +83,13 @@ pub(crate) struct LogMeta {
     pub(crate) trimmed: Position,
 }
 
+impl LogMeta {
+    /// Of a new log that goes on where the data ends.
+    pub(crate) fn after(data: &DataMeta) -> Self {
+        Self { id: data.id, format: FILE_FORMAT, boot: data.boot, trimmed: data.folded }
+    }
+}
+
 /// Writes the meta row within `txn`.
 pub(crate) fn put_meta<T: Serialize>(txn: &WriteTransaction, meta: &T) -> Result<(), redb::Error> {
     let body = encode(meta).map_err(|e| redb::Error::Corrupted(e.to_string()))?;

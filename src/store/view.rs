@@ -41,9 +41,9 @@ pub(crate) fn read_mem(mem: &RwLock<Mem>) -> RwLockReadGuard<'_, Mem> {
 }
 
 impl View {
-    pub(crate) fn new(active: Mem, data: Arc<Database>, log: Arc<Database>) -> Self {
+    pub(crate) fn new(active: Mem, data: Arc<Database>, log: Option<Arc<Database>>) -> Self {
         let active = Arc::new(RwLock::new(active));
-        let gens = Generations { active, folding: None, data: Some(data), log: Some(log) };
+        let gens = Generations { active, folding: None, data: Some(data), log };
         Self { gens: RwLock::new(gens) }
     }
 

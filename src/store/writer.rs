@@ -26,6 +26,8 @@ use super::{
 const PROJECT_MAX_ENTRIES: usize = 128;
 /// Longest single wait for the fold before a commit.
 const PACE_MAX: Duration = Duration::from_millis(50);
+/// Batches are this many times smaller while the fold is behind.
+const PACED_SHARE: usize = 8;
 /// Fold speed assumed before the first fold, in bytes a second.
 const PACE_ASSUMED: f64 = 20e6;
 
@@ -41,7 +43,7 @@ enum Projection {
 enum Reply {
     Record(Completer, Result<Outcome, StoreError>),
     Activated(Answer<Activated>, Result<Activated, StoreError>),
-    Released(Answer<()>),
+    Done(Answer<()>),
 }
 
 /// The one thread that writes the log.
@@ -96,21 +98,21 @@ impl Writer {
     fn work(&mut self) {
         self.freeze_if_due();
         while self.shared.poisoned().is_none() {
+            let paced = self.pace();
             let mut jobs = std::mem::take(&mut self.jobs);
             let options = &self.shared.options;
-            if self.shared.queue.drain(options.batch_items, options.batch_bytes, &mut jobs) == Drain::Closed {
+            // While the fold sets the speed, small batches spread its waits evenly over the callers.
+            let items = if paced { options.batch_items / PACED_SHARE } else { options.batch_items };
+            if self.shared.queue.drain(items, options.batch_bytes, &mut jobs) == Drain::Closed {
                 return;
             }
-            self.pace();
-            let mut rest = jobs.drain(..);
-            while let Some(job) = rest.next() {
+            for job in jobs.drain(..) {
                 if self.shared.poisoned().is_some() {
                     self.reject(job);
                     continue;
                 }
                 self.take(job);
             }
-            drop(rest);
             self.jobs = jobs;
             self.flush();
             self.freeze_if_due();
@@ -135,7 +137,12 @@ impl Writer {
             }
             Job::Release { token, answer } => {
                 self.owners.release(token);
-                self.replies.push(Reply::Released(answer));
+                self.replies.push(Reply::Done(answer));
+            }
+            Job::Freeze { answer } => {
+                self.flush();
+                freeze(&self.shared);
+                self.replies.push(Reply::Done(answer));
             }
         }
     }
@@ -319,7 +326,7 @@ impl Writer {
                     done(result);
                 }
                 Reply::Activated(answer, result) => drop(answer.send(result)),
-                Reply::Released(answer) => drop(answer.send(Ok(()))),
+                Reply::Done(answer) => drop(answer.send(Ok(()))),
             }
         }
     }
@@ -344,7 +351,7 @@ impl Writer {
         let reply = match job {
             Job::Record(_, done) => Reply::Record(done, Err(error.clone())),
             Job::Activate { answer, .. } => Reply::Activated(answer, Err(error.clone())),
-            Job::Release { answer, .. } => Reply::Released(answer),
+            Job::Release { answer, .. } | Job::Freeze { answer } => Reply::Done(answer),
         };
         refuse(&self.shared, reply, error);
     }
@@ -359,8 +366,8 @@ impl Writer {
         }
     }
 
-    /// Waits for the fold in proportion to what it is behind.
-    fn pace(&mut self) {
+    /// Waits for the fold in proportion to what it is behind; whether it is.
+    fn pace(&mut self) -> bool {
         let cap = self.shared.options.log_max_bytes;
         let half = cap / 2;
         loop {
@@ -369,7 +376,7 @@ impl Writer {
                 (fold.backlog(), fold.bytes_per_second)
             };
             if backlog <= half {
-                return;
+                return false;
             }
             self.freeze_if_due();
             if backlog < cap {
@@ -377,10 +384,10 @@ impl Writer {
                 let speed = if speed > 0.0 { speed } else { PACE_ASSUMED };
                 let wait = Duration::from_secs_f64(1.5 * full * self.last_bytes as f64 / speed).min(PACE_MAX);
                 drop(self.shared.await_fold(Some(wait), |fold| !fold.stop && fold.backlog() > half));
-                return;
+                return true;
             }
             if self.shared.poisoned().is_some() {
-                return;
+                return true;
             }
             drop(self.shared.await_fold(None, |fold| !fold.stop && fold.busy && fold.backlog() >= cap));
         }
@@ -424,7 +431,7 @@ fn refuse(shared: &Shared, reply: Reply, error: StoreError) {
             done(Err(error));
         }
         Reply::Activated(answer, _) => drop(answer.send(Err(error))),
-        Reply::Released(answer) => drop(answer.send(Err(error))),
+        Reply::Done(answer) => drop(answer.send(Err(error))),
     }
 }
 

@@ -32,8 +32,7 @@ impl DynamicSupervisor {
     /// `name` goes into ractor's process-wide registry; `parent` is linked, and ends this supervisor when it ends.
     ///
     /// # Errors
-    /// - [`SupervisorStartError::Spec`]: refused.
-    /// - [`SupervisorStartError::Spawn`]: the name is taken, or the parent is stopping.
+    /// `Spec`: refused. `Spawn`: the name is taken, or the parent is stopping.
     ///
     /// # Cancel safety
     /// Dropping the future starts nothing.

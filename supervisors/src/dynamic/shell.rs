@@ -64,6 +64,14 @@ pub(super) struct Shell {
     pub(super) done: bool,
 }
 
+/// When this supervisor is killed, ractor kills those below it, but not one that is in its `post_stop`: that one would
+/// live on without an owner for as long as its clean-up takes.
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.for_each_living(ActorCell::kill);
+    }
+}
+
 impl Shell {
     pub(super) async fn open(
         myself: ActorRef<DynamicMsg>,
@@ -90,13 +98,15 @@ impl Shell {
         &self.link
     }
 
+    /// Without those that were told to end for good.
     pub(super) fn count(&self) -> usize {
-        self.children.len()
+        self.children.values().filter(|entry| stays(entry)).count()
     }
 
-    /// Newest first.
+    /// Newest first; without those that were told to end for good.
     pub(super) fn infos(&self) -> Vec<DynamicInfo> {
-        let mut infos: Vec<_> = self.children.iter().map(|(key, entry)| info(*key, entry)).collect();
+        let staying = self.children.iter().filter(|(_, entry)| stays(entry));
+        let mut infos: Vec<_> = staying.map(|(key, entry)| info(*key, entry)).collect();
         infos.sort_by_key(|info| std::cmp::Reverse(info.key));
         infos
     }
@@ -318,6 +328,10 @@ impl Shell {
         tracing::debug!(supervisor = ?self.myself.get_name(), ?event, "supervisor event");
         (self.spec.observer)(&event);
     }
+}
+
+fn stays(entry: &Entry) -> bool {
+    !matches!(entry.status, Status::Ending(_))
 }
 
 fn info(key: ChildKey, entry: &Entry) -> DynamicInfo {

@@ -87,6 +87,13 @@ impl Children {
         self.list.iter().position(|child| &*child.spec.id == id)
     }
 
+    pub(super) fn running(&self) -> impl Iterator<Item = &ActorCell> {
+        self.list.iter().filter_map(|child| match &child.status {
+            Status::Running(cell) => Some(cell),
+            Status::Idle | Status::Restarting(_) => None,
+        })
+    }
+
     pub(super) fn find_running(&self, actor: ActorId) -> Option<usize> {
         self.list.iter().position(|child| match &child.status {
             Status::Running(cell) => cell.get_id() == actor,

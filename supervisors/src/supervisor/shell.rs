@@ -35,6 +35,14 @@ pub(super) struct Shell {
     pub(super) done: bool,
 }
 
+/// When this supervisor is killed, ractor kills those below it, but not one that is in its `post_stop`: that one would
+/// live on without an owner for as long as its clean-up takes.
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.children.running().for_each(ActorCell::kill);
+    }
+}
+
 impl Shell {
     /// Takes a validated spec.
     pub(super) async fn open(

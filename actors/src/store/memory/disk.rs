@@ -78,6 +78,7 @@ impl Disk {
             }
             Record::Purge { token } => {
                 batch.position = batch.position.next();
+                batch.writes.push(Write::Known(token.entity));
                 batch.writes.push(Write::Purge(token.entity));
             }
         }

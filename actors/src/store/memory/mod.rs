@@ -4,6 +4,7 @@
 //! real store keeps on disk survives [`MemoryStore::reopen`] and [`MemoryStore::power_cut`]; nothing else does.
 
 mod disk;
+mod engine;
 mod faults;
 mod image;
 mod owners;
@@ -17,10 +18,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use tokio::sync::oneshot;
 
 pub use self::faults::{Failure, Faults};
-use self::{
-    disk::Disk,
-    shared::{Item, Shared},
-};
+use self::{disk::Disk, engine::Item, shared::Shared};
 use super::{
     Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded, Record,
     Refused, Store, StoreError, StoreStats, Token,

@@ -1,0 +1,11 @@
+//! What proves an implementation of a port: the conformance suite of the store, its model, its negative control.
+//!
+//! Shipped with feature `testing`, so that a store written elsewhere can be checked alike.
+
+pub mod conformance;
+pub mod fixtures;
+pub mod model;
+pub mod mutants;
+mod rig;
+
+pub use self::rig::{Check, Owned, Pending, Rig, StoreFactory, holds, same};
