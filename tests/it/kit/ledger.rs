@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Take(i64),
     See(u64),
     Note(String),
+    /// Forgets what it saw.
+    Forget,
     /// Changes and records nothing.
     Peek,
     /// Answers a text of this size and adds one.
@@ -96,6 +98,7 @@ impl Agent for Ledger {
             Command::Take(amount) => self.balance -= amount,
             Command::See(number) => self.seen.push(number),
             Command::Note(note) => self.notes.push(note),
+            Command::Forget => self.seen.clear(),
             Command::Peek => {}
             Command::Talk(size) => {
                 self.balance += 1;
