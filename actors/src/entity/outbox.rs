@@ -90,6 +90,8 @@ struct Lane {
     again: HashSet<u64>,
     /// Numbers that may have been consumed, although nobody could say so: they never expire.
     doubtful: HashSet<u64>,
+    /// One of those on their way was refused.
+    refused: bool,
     failures: u32,
     retry_planned: bool,
 }
@@ -153,7 +155,8 @@ impl Actor for OutboxActor {
                 state.settled(&myself, sender, &to, seq, result);
             }
             OutboxMsg::Returned { sender, to, seq } => {
-                if let Some(lane) = state.lane(sender, &to) {
+                // With a window on its way, its end takes out what is settled.
+                if let Some(lane) = state.lane(sender, &to).filter(|lane| lane.on_way == 0) {
                     lane.waiting.retain(|message| message.seq != seq);
                 }
                 state.pump(&myself, sender, &to);
@@ -274,12 +277,14 @@ impl OutboxState {
         let sent: Vec<OutMessage> = lane.waiting.drain(..lane.on_way.min(lane.waiting.len())).collect();
         lane.on_way = 0;
         let again = std::mem::take(&mut lane.again);
-        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq)) {
+        let open = |message: &OutMessage| from.cell.returning(message.seq).is_some();
+        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq) && open(message)) {
             lane.waiting.push_front(message);
         }
-        if lane.is_returning(&from.cell) {
+        if std::mem::take(&mut lane.refused) {
             // Those after it go on when the sender has consumed it.
             lane.failures = 0;
+            self.pump(myself, sender, to);
         } else if !again.is_empty() {
             lane.failures = lane.failures.saturating_add(1);
             lane.retry_planned = true;
@@ -321,6 +326,7 @@ impl Lane {
     /// The receiver refused a message.
     fn back(&mut self, cell: &Arc<EntityCell>, sender: EntityId, seq: u64, why: Returned) {
         self.again.insert(seq);
+        self.refused = true;
         self.doubtful.remove(&seq);
         if let Some(message) = self.waiting.iter().find(|message| message.seq == seq) {
             give_back(cell, sender, message, why);
