@@ -57,6 +57,8 @@ impl<A: Agent + Sync> Machine for AgentMachine<A> {
     }
 
     fn decide(&mut self, input: &Input<'_>, recorder: &mut Recorder) -> Result<Decided, NotAccepted> {
+        // What an earlier decision staged and nobody accepted must not be accepted with this one.
+        self.staged = None;
         let mut copy = self.state.clone();
         let mut ctx = Ctx::new(recorder);
         let reply = match input {

@@ -66,10 +66,11 @@ pub trait EventSourced: Default + Data {
         Vec::new()
     }
 
-    /// Checks the state after each decision; asked on the folded state before it is stored at a snapshot.
+    /// Checks the folded state before it is stored as a snapshot. Facts cannot be undone: reject in
+    /// [`EventSourced::decide`] what must not happen.
     ///
     /// # Errors
-    /// What is wrong.
+    /// What is wrong: no snapshot is stored, the events are.
     fn validate(&self) -> Result<(), Invalid> {
         Ok(())
     }
