@@ -307,7 +307,11 @@ impl Active {
                     // activation starts it.
                     After::Start(effect) if !self.is_current(&effect.id, effect.attempt) => continue,
                     After::Returned(seq, _) => drop(self.returned.remove(seq)),
-                    After::Start(_) | After::Cancel(_) | After::Deliver(..) | After::Arm(_) => {}
+                    After::Start(_)
+                    | After::Cancel(_)
+                    | After::Deliver(..)
+                    | After::Arm(_)
+                    | After::Publish(_) => {}
                 }
                 after.perform(&self.env, &self.cell, self.entity);
             }
