@@ -51,7 +51,6 @@ impl std::fmt::Debug for System {
 
 impl System {
     /// Begins to describe a system.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }
