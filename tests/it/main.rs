@@ -11,13 +11,23 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod kit;
+
+mod calls;
+mod dedup;
 #[cfg(feature = "documents")]
 mod documents;
+mod effects;
 mod entities;
+mod mailbox;
+mod outbox;
+mod recovery;
 #[cfg(feature = "testing")]
 mod store_backup;
 #[cfg(feature = "testing")]
 mod store_conformance;
 #[cfg(feature = "testing")]
 mod store_redb;
+mod timers;
+mod transact;
 mod workflows;
