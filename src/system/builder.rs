@@ -9,7 +9,8 @@ use stanchion_actors::{
     agent::{Activity, Agent, EventSourced, agent_kind, dyn_activity, event_sourced_kind},
     clock::{Clock, SystemClock},
     entity::{Activities, Directory, DynActivity, EntityOptions, Kind, KindError, Supervisors},
-    env::{Env, EnvParts},
+    env::{Env, EnvParts, Waking},
+    ids::Name,
     persistence::{StoreHandle, StoreOpener},
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
@@ -50,7 +51,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     store: StoreOptions,
     activities_at_once: usize,
-    wake: bool,
+    waking: Waking,
     run_workers: Option<u32>,
     intensity: Intensity,
     shards: usize,
@@ -71,7 +72,7 @@ impl Builder {
             clock: Arc::new(SystemClock),
             store: StoreOptions::default(),
             activities_at_once: 1_024,
-            wake: true,
+            waking: Waking::All,
             run_workers: None,
             intensity: Intensity::default(),
             shards: 4,
@@ -140,7 +141,14 @@ impl Builder {
     /// Whether entities with work left are taken up again at start, and timers fire; default true. A tool that
     /// only looks, or sends one command, says false.
     pub fn wake(mut self, wake: bool) -> Self {
-        self.wake = wake;
+        self.waking = if wake { Waking::All } else { Waking::Nobody };
+        self
+    }
+
+    /// Takes up work of this entity alone, once something is told to it: no other one's effects start and no other
+    /// one's timers fire.
+    pub fn wake_only(mut self, name: Name) -> Self {
+        self.waking = Waking::Only(name);
         self
     }
 
@@ -167,11 +175,29 @@ impl Builder {
         let path = path.as_ref().to_path_buf();
         let options = self.store.clone();
         let store = open_redb(path.clone(), options.clone()).await?;
+        self.open_on_redb(store, path).await
+    }
+
+    /// Starts the system on the store at `path`, which the caller has opened and may have looked into.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::open`].
+    pub async fn open_on_redb(
+        self,
+        store: Arc<RedbStore>,
+        path: impl AsRef<Path>,
+    ) -> Result<System, OpenError> {
+        let (path, options) = (path.as_ref().to_path_buf(), self.store.clone());
         let opener: StoreOpener = Arc::new(move || {
             let (path, options) = (path.clone(), options.clone());
             Box::pin(async move {
                 let opened = open_redb(path, options).await;
-                opened.map_err(|error| StoreError::Fatal(error.to_string()))
+                let opened = opened.map_err(|error| StoreError::Fatal(error.to_string()))?;
+                let reopened: Arc<dyn Store> = opened;
+                Ok(reopened)
             })
         });
         self.start(store, opener).await
@@ -228,7 +254,7 @@ impl Builder {
             incarnation: Incarnation(fresh.as_u64_pair().1),
             seed: fresh.as_u64_pair().0,
             draining,
-            passive: !self.wake,
+            waking: self.waking.clone(),
         });
         let plan = tree::Plan {
             env: Arc::clone(&env),
@@ -237,10 +263,10 @@ impl Builder {
             activities_at_once: self.activities_at_once,
             intensity: self.intensity,
             definitions: Arc::clone(&definitions),
-            awake: self.wake,
+            awake: self.waking != Waking::Nobody,
         };
         let root = tree::start(plan).await?;
-        if self.wake {
+        if self.waking == Waking::All {
             wake::start(&env);
         }
         let workflows = Workflows::new(Arc::clone(&env), definitions);
@@ -249,7 +275,7 @@ impl Builder {
 }
 
 /// Opens the store on a thread of its own: it reads and repairs files, and must not hold up the runtime.
-async fn open_redb(path: PathBuf, options: StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
+async fn open_redb(path: PathBuf, options: StoreOptions) -> Result<Arc<RedbStore>, OpenError> {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("stanchion-open".into())
