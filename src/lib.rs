@@ -1,5 +1,9 @@
 //! Durable agents and workflows on ractor: what a call has acknowledged is on disk.
 
+#[cfg(feature = "activities")]
+pub mod activities;
+#[cfg(feature = "control")]
+pub mod control;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod store;

@@ -37,6 +37,9 @@ pub enum OpenError {
     /// The supervisors do not start.
     #[error("supervisors did not start: {0}")]
     Supervisors(#[from] SupervisorStartError),
+    /// The control socket does not open.
+    #[error("the control socket of the store does not open")]
+    Control(#[source] std::io::Error),
     /// The thread that opens the store ended without an answer.
     #[error("the thread that opens the store ended without an answer")]
     Lost,
@@ -55,6 +58,8 @@ pub struct Builder {
     run_workers: Option<u32>,
     intensity: Intensity,
     shards: usize,
+    #[cfg(all(unix, feature = "control"))]
+    control_socket: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -76,6 +81,8 @@ impl Builder {
             run_workers: None,
             intensity: Intensity::default(),
             shards: 4,
+            #[cfg(all(unix, feature = "control"))]
+            control_socket: false,
         }
     }
 
@@ -164,6 +171,14 @@ impl Builder {
         self
     }
 
+    /// Whether other processes of the same user reach the store through a local socket while this one holds it;
+    /// default false. The commands of the binary (`list`, `show`, `pause`, ...) then work on this program.
+    #[cfg(all(unix, feature = "control"))]
+    pub fn control_socket(mut self, open: bool) -> Self {
+        self.control_socket = open;
+        self
+    }
+
     /// Opens the store at `path`, made if missing, and starts the system.
     ///
     /// # Errors
@@ -191,6 +206,8 @@ impl Builder {
         path: impl AsRef<Path>,
     ) -> Result<System, OpenError> {
         let (path, options) = (path.as_ref().to_path_buf(), self.store.clone());
+        #[cfg(all(unix, feature = "control"))]
+        let socket_of = self.control_socket.then(|| path.clone());
         let opener: StoreOpener = Arc::new(move || {
             let (path, options) = (path.clone(), options.clone());
             Box::pin(async move {
@@ -200,7 +217,13 @@ impl Builder {
                 Ok(reopened)
             })
         });
-        self.start(store, opener).await
+        let system = self.start(store, opener).await?;
+        #[cfg(all(unix, feature = "control"))]
+        let system = match socket_of {
+            Some(path) => system.open_control(&path)?,
+            None => system,
+        };
+        Ok(system)
     }
 
     /// Starts the system on a store in memory: the same behaviour, and nothing survives the process.
@@ -270,7 +293,13 @@ impl Builder {
             wake::start(&env);
         }
         let workflows = Workflows::new(Arc::clone(&env), definitions);
-        Ok(System { env, root, workflows })
+        Ok(System {
+            env,
+            root,
+            workflows,
+            #[cfg(all(unix, feature = "control"))]
+            control: None,
+        })
     }
 }
 
