@@ -2,6 +2,10 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "activities")]
+pub mod activities;
+#[cfg(feature = "control")]
+pub mod control;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod store;

@@ -13,7 +13,7 @@ use ractor::ActorRef;
 use crate::{
     clock::Clock,
     entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
-    ids::Timestamp,
+    ids::{Name, Timestamp},
     persistence::{PersistenceMsg, StoreHandle},
     store::Incarnation,
     task::TaskScope,
@@ -66,6 +66,30 @@ pub struct Services {
     pub coordinator: Place<CoordinatorMsg>,
 }
 
+/// Whose work left is taken up: what was in flight, timers that are due, effects that were recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Waking {
+    /// Every entity's.
+    #[default]
+    All,
+    /// One entity's; the others only answer.
+    Only(Name),
+    /// Nobody's: entities only answer.
+    Nobody,
+}
+
+impl Waking {
+    /// Whether work of this entity is taken up.
+    #[must_use]
+    pub fn takes_up(&self, name: &Name) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(one) => one == name,
+            Self::Nobody => false,
+        }
+    }
+}
+
 /// What an environment is made of.
 pub struct EnvParts {
     /// Id of the system; prefix of its actors' names.
@@ -84,8 +108,8 @@ pub struct EnvParts {
     pub seed: u64,
     /// New external commands are refused while true.
     pub draining: Arc<AtomicBool>,
-    /// Whether entities only answer: nothing that was in flight is taken up again.
-    pub passive: bool,
+    /// Whose work left is taken up.
+    pub waking: Waking,
 }
 
 /// The environment of a system's actors.
@@ -163,10 +187,10 @@ impl Env {
         self.seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
     }
 
-    /// Whether entities only answer: nothing that was in flight is taken up again.
+    /// Whether work of this entity is taken up; otherwise it only answers.
     #[must_use]
-    pub fn is_passive(&self) -> bool {
-        self.parts.passive
+    pub fn takes_up(&self, name: &Name) -> bool {
+        self.parts.waking.takes_up(name)
     }
 
     /// Whether new external commands are refused.

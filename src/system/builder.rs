@@ -9,7 +9,8 @@ use stanchion_actors::{
     agent::{Activity, Agent, EventSourced, agent_kind, dyn_activity, event_sourced_kind},
     clock::{Clock, SystemClock},
     entity::{Activities, Directory, DynActivity, EntityOptions, Kind, KindError, Supervisors},
-    env::{Env, EnvParts},
+    env::{Env, EnvParts, Waking},
+    ids::Name,
     persistence::{StoreHandle, StoreOpener},
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
@@ -36,6 +37,9 @@ pub enum OpenError {
     /// The supervisors do not start.
     #[error("supervisors did not start: {0}")]
     Supervisors(#[from] SupervisorStartError),
+    /// The control socket does not open.
+    #[error("the control socket of the store does not open")]
+    Control(#[source] std::io::Error),
     /// The thread that opens the store ended without an answer.
     #[error("the thread that opens the store ended without an answer")]
     Lost,
@@ -50,10 +54,12 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     store: StoreOptions,
     activities_at_once: usize,
-    wake: bool,
+    waking: Waking,
     run_workers: Option<u32>,
     intensity: Intensity,
     shards: usize,
+    #[cfg(all(unix, feature = "control"))]
+    control_socket: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -71,10 +77,12 @@ impl Builder {
             clock: Arc::new(SystemClock),
             store: StoreOptions::default(),
             activities_at_once: 1_024,
-            wake: true,
+            waking: Waking::All,
             run_workers: None,
             intensity: Intensity::default(),
             shards: 4,
+            #[cfg(all(unix, feature = "control"))]
+            control_socket: false,
         }
     }
 
@@ -140,7 +148,14 @@ impl Builder {
     /// Whether entities with work left are taken up again at start, and timers fire; default true. A tool that
     /// only looks, or sends one command, says false.
     pub fn wake(mut self, wake: bool) -> Self {
-        self.wake = wake;
+        self.waking = if wake { Waking::All } else { Waking::Nobody };
+        self
+    }
+
+    /// Takes up work of this entity alone, once something is told to it: no other one's effects start and no other
+    /// one's timers fire.
+    pub fn wake_only(mut self, name: Name) -> Self {
+        self.waking = Waking::Only(name);
         self
     }
 
@@ -156,6 +171,14 @@ impl Builder {
         self
     }
 
+    /// Whether other processes of the same user reach the store through a local socket while this one holds it;
+    /// default false. The commands of the binary (`list`, `show`, `pause`, ...) then work on this program.
+    #[cfg(all(unix, feature = "control"))]
+    pub fn control_socket(mut self, open: bool) -> Self {
+        self.control_socket = open;
+        self
+    }
+
     /// Opens the store at `path`, made if missing, and starts the system.
     ///
     /// # Errors
@@ -167,14 +190,40 @@ impl Builder {
         let path = path.as_ref().to_path_buf();
         let options = self.store.clone();
         let store = open_redb(path.clone(), options.clone()).await?;
+        self.open_on_redb(store, path).await
+    }
+
+    /// Starts the system on the store at `path`, which the caller has opened and may have looked into.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::open`].
+    pub async fn open_on_redb(
+        self,
+        store: Arc<RedbStore>,
+        path: impl AsRef<Path>,
+    ) -> Result<System, OpenError> {
+        let (path, options) = (path.as_ref().to_path_buf(), self.store.clone());
+        #[cfg(all(unix, feature = "control"))]
+        let socket_of = self.control_socket.then(|| path.clone());
         let opener: StoreOpener = Arc::new(move || {
             let (path, options) = (path.clone(), options.clone());
             Box::pin(async move {
                 let opened = open_redb(path, options).await;
-                opened.map_err(|error| StoreError::Fatal(error.to_string()))
+                let opened = opened.map_err(|error| StoreError::Fatal(error.to_string()))?;
+                let reopened: Arc<dyn Store> = opened;
+                Ok(reopened)
             })
         });
-        self.start(store, opener).await
+        let system = self.start(store, opener).await?;
+        #[cfg(all(unix, feature = "control"))]
+        let system = match socket_of {
+            Some(path) => system.open_control(&path)?,
+            None => system,
+        };
+        Ok(system)
     }
 
     /// Starts the system on a store in memory: the same behaviour, and nothing survives the process.
@@ -228,7 +277,7 @@ impl Builder {
             incarnation: Incarnation(fresh.as_u64_pair().1),
             seed: fresh.as_u64_pair().0,
             draining,
-            passive: !self.wake,
+            waking: self.waking.clone(),
         });
         let plan = tree::Plan {
             env: Arc::clone(&env),
@@ -237,19 +286,25 @@ impl Builder {
             activities_at_once: self.activities_at_once,
             intensity: self.intensity,
             definitions: Arc::clone(&definitions),
-            awake: self.wake,
+            awake: self.waking != Waking::Nobody,
         };
         let root = tree::start(plan).await?;
-        if self.wake {
+        if self.waking == Waking::All {
             wake::start(&env);
         }
         let workflows = Workflows::new(Arc::clone(&env), definitions);
-        Ok(System { env, root, workflows })
+        Ok(System {
+            env,
+            root,
+            workflows,
+            #[cfg(all(unix, feature = "control"))]
+            control: None,
+        })
     }
 }
 
 /// Opens the store on a thread of its own: it reads and repairs files, and must not hold up the runtime.
-async fn open_redb(path: PathBuf, options: StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
+async fn open_redb(path: PathBuf, options: StoreOptions) -> Result<Arc<RedbStore>, OpenError> {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("stanchion-open".into())

@@ -138,8 +138,8 @@ impl EntityState {
         match load(&self.env, &self.cell).await {
             Ok(mut active) => {
                 // What was in flight is taken up before anything else is handled.
-                let recovered =
-                    if self.env.is_passive() { Ok(()) } else { active.handle(Item::Recover { first }) };
+                let taken_up = self.env.takes_up(self.cell.name());
+                let recovered = if taken_up { active.handle(Item::Recover { first }) } else { Ok(()) };
                 self.active = Some(active);
                 self.failures = 0;
                 if let Err(broken) = recovered {
