@@ -23,6 +23,10 @@ pub use stanchion_actors::{
     env::Env,
     error, ids, store as port, workflow,
 };
+#[cfg(feature = "testing")]
+pub use stanchion_actors::moment;
 pub use stanchion_supervisors as supervisors;
 
+#[cfg(feature = "testing")]
+pub use self::system::WrapStore;
 pub use self::system::{Builder, OpenError, StopReport, System, SystemError};

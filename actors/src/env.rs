@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
     ids::{Name, Timestamp},
+    moment::Observer,
     persistence::{PersistenceMsg, StoreHandle},
     store::Incarnation,
     task::TaskScope,
@@ -118,6 +119,8 @@ pub struct Env {
     services: Services,
     seed: AtomicU64,
     session: RwLock<(Timestamp, Arc<Session>)>,
+    /// Set at most once, before anything runs.
+    observer: OnceLock<Observer>,
 }
 
 /// A session numbers commands for at most this long; then another one begins.
@@ -136,7 +139,7 @@ impl Env {
         let began = parts.clock.now();
         let seed = AtomicU64::new(parts.seed);
         let session = RwLock::new((began, Session::begun_at(began)));
-        Arc::new(Self { parts, services: Services::default(), seed, session })
+        Arc::new(Self { parts, services: Services::default(), seed, session, observer: OnceLock::new() })
     }
 
     /// Id of the system.
@@ -219,6 +222,16 @@ impl Env {
             *session = (now, Session::begun_at(now));
         }
         Arc::clone(&session.1)
+    }
+
+    /// Tells `moments` of every [`crate::moment::Moment`] of entities activated from here on; the first caller wins.
+    #[cfg(feature = "testing")]
+    pub fn observe(&self, moments: Arc<dyn crate::moment::Moments>) {
+        let _ = self.observer.set(Observer::new(moments));
+    }
+
+    pub(crate) fn observer(&self) -> Observer {
+        self.observer.get().cloned().unwrap_or_default()
     }
 
     /// Runs `then` after a while, in a task of the system. When the system has ended, it is dropped.

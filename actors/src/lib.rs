@@ -11,6 +11,7 @@ pub mod entity;
 pub mod env;
 pub mod error;
 pub mod ids;
+pub mod moment;
 pub mod persistence;
 pub mod store;
 pub mod task;

@@ -60,7 +60,21 @@ pub struct Builder {
     shards: usize,
     #[cfg(all(unix, feature = "control"))]
     control_socket: bool,
+    #[cfg(feature = "testing")]
+    testing: Testing,
 }
+
+/// What tests put between the system and the world.
+#[cfg(feature = "testing")]
+#[derive(Default)]
+struct Testing {
+    moments: Option<Arc<dyn stanchion_actors::moment::Moments>>,
+    wrap: Option<WrapStore>,
+}
+
+/// Puts another store in front of the one that was opened.
+#[cfg(feature = "testing")]
+pub type WrapStore = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,6 +97,8 @@ impl Builder {
             shards: 4,
             #[cfg(all(unix, feature = "control"))]
             control_socket: false,
+            #[cfg(feature = "testing")]
+            testing: Testing::default(),
         }
     }
 
@@ -179,6 +195,20 @@ impl Builder {
         self
     }
 
+    /// Tells `moments` of every named moment of the runtime.
+    #[cfg(feature = "testing")]
+    pub fn moments(mut self, moments: Arc<dyn stanchion_actors::moment::Moments>) -> Self {
+        self.testing.moments = Some(moments);
+        self
+    }
+
+    /// Reaches the store through `wrap`: a store that lies is the negative control of a proof.
+    #[cfg(feature = "testing")]
+    pub fn wrap_store(mut self, wrap: WrapStore) -> Self {
+        self.testing.wrap = Some(wrap);
+        self
+    }
+
     /// Opens the store at `path`, made if missing, and starts the system.
     ///
     /// # Errors
@@ -254,6 +284,8 @@ impl Builder {
     }
 
     async fn start(self, store: Arc<dyn Store>, opener: StoreOpener) -> Result<System, OpenError> {
+        #[cfg(feature = "testing")]
+        let (store, opener) = self.testing.wrapped(store, opener);
         let mut activities = Activities::new();
         for (name, activity) in self.activities {
             if activities.insert(name.clone(), activity).is_some() {
@@ -279,6 +311,10 @@ impl Builder {
             draining,
             waking: self.waking.clone(),
         });
+        #[cfg(feature = "testing")]
+        if let Some(moments) = self.testing.moments {
+            env.observe(moments);
+        }
         let plan = tree::Plan {
             env: Arc::clone(&env),
             opener,
@@ -300,6 +336,19 @@ impl Builder {
             #[cfg(all(unix, feature = "control"))]
             control: None,
         })
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Testing {
+    fn wrapped(&self, store: Arc<dyn Store>, opener: StoreOpener) -> (Arc<dyn Store>, StoreOpener) {
+        let Some(wrap) = self.wrap.clone() else { return (store, opener) };
+        let first = wrap(store);
+        let again: StoreOpener = Arc::new(move || {
+            let (opened, wrap) = (opener(), Arc::clone(&wrap));
+            Box::pin(async move { opened.await.map(|store| wrap(store)) })
+        });
+        (first, again)
     }
 }
 

@@ -17,6 +17,8 @@ use stanchion_actors::{
 };
 use stanchion_supervisors::{Shutdown, Supervisor};
 
+#[cfg(feature = "testing")]
+pub use self::builder::WrapStore;
 pub use self::builder::{Builder, OpenError};
 
 /// Looks, a millisecond apart, at what still lives after everything was stopped.

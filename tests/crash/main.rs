@@ -5,13 +5,22 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test that cannot go on fails"
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails; its clients are tasks of its own"
 )]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
+mod check;
+mod early;
+mod history;
 mod kill;
+mod life;
+mod load;
+mod random;
 
 use std::sync::{
     Arc,

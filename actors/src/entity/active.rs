@@ -97,7 +97,7 @@ impl Active {
             effects: loaded.effects.into_iter().map(|effect| (effect.id.clone(), effect)).collect(),
             forget,
             since_checkpoint: loaded.tail.len() as u64,
-            pipeline: Pipeline::new(Arc::clone(&cell), version),
+            pipeline: Pipeline::new(Arc::clone(&cell), version, env.observer()),
             gather: Chain::new(token, version),
             held: Vec::new(),
             afters: VecDeque::new(),

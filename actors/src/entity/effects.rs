@@ -21,6 +21,7 @@ use super::{
 use crate::{
     env::Env,
     ids::{Cause, Name},
+    moment::{Moment, Observer},
     store::Effect,
     task::{ActorGuard, CancelToken, TaskScope},
 };
@@ -131,6 +132,7 @@ pub struct TaskSupervisorState {
     activities: Arc<Activities>,
     places: Arc<Semaphore>,
     running: Running,
+    observer: Observer,
     _counted: ActorGuard,
 }
 
@@ -156,6 +158,7 @@ impl Actor for TaskSupervisorActor {
             activities,
             places: Arc::new(Semaphore::new(limit.max(1))),
             running: Running::default(),
+            observer: env.observer(),
             _counted: env.tasks().actor("task-supervisor"),
         })
     }
@@ -201,6 +204,7 @@ impl TaskSupervisorState {
         let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
         self.lock().insert(key.clone(), attempt);
         let (places, running) = (Arc::clone(&self.places), Arc::clone(&self.running));
+        let observer = self.observer.clone();
         let spawned = self.scope.spawn("activity", async move {
             let place = tokio::select! {
                 place = places.acquire_owned() => place,
@@ -208,7 +212,9 @@ impl TaskSupervisorState {
             };
             // Closed never: the semaphore lives as long as the tasks that wait for it.
             let Ok(_place) = place else { return };
+            observer.reach(Moment::EffectStart);
             let result = run_attempt(activity.as_ref(), ctx, &effect, &cancel).await;
+            observer.reach(Moment::EffectEnd);
             forget(&running, &key, effect.attempt);
             if let Some(result) = result {
                 report(&cell, &effect, result);

@@ -8,6 +8,7 @@ use super::{cell::EntityCell, mail::Held};
 use crate::{
     error::{Doubt, FailureKind, Unavailable},
     ids::Version,
+    moment::{Moment, Observer},
     store::{Completer, Outcome, StoreError},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Pipeline {
     flight: Mutex<Flight>,
     replies: ReleaseOrder<Held>,
     epoch: Epoch,
+    observer: Observer,
 }
 
 /// What the actor finds when it looks at the pipeline.
@@ -46,10 +48,10 @@ pub(crate) enum Look {
 
 impl Pipeline {
     /// A pipeline whose last durable version is `durable`.
-    pub(crate) fn new(cell: Arc<EntityCell>, durable: Version) -> Arc<Self> {
+    pub(crate) fn new(cell: Arc<EntityCell>, durable: Version, observer: Observer) -> Arc<Self> {
         let replies = ReleaseOrder::new(durable.0);
         let (epoch, _nothing) = replies.begin();
-        Arc::new(Self { cell, flight: Mutex::default(), replies, epoch })
+        Arc::new(Self { cell, flight: Mutex::default(), replies, epoch, observer })
     }
 
     /// The last durable version.
@@ -110,7 +112,11 @@ impl Pipeline {
             Err(error) => Some(FailureKind::from(&error)),
         };
         match &failed {
-            None => self.replies.release(self.epoch, version.0).into_iter().for_each(Held::release),
+            None => {
+                self.observer.reach(Moment::BeforeAnswer);
+                self.replies.release(self.epoch, version.0).into_iter().for_each(Held::release);
+                self.observer.reach(Moment::AfterAnswer);
+            }
             Some(kind) => {
                 for held in self.replies.abandon(self.epoch) {
                     held.fail(kind.clone());

@@ -1,0 +1,117 @@
+//! A store that answers before it commits: what the proofs must find.
+
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use stanchion_actors::{
+    ids::{EntityId, Name, Position, Timestamp, Version},
+    store::{
+        Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded,
+        Outcome, Record, Refused, Store, StoreError, StoreStats, Token,
+    },
+};
+
+/// Time between the answer and the commit.
+const AHEAD: Duration = Duration::from_millis(5);
+
+pub(crate) struct AckEarly {
+    inner: Arc<dyn Store>,
+    late: mpsc::Sender<Record>,
+}
+
+impl AckEarly {
+    pub(crate) fn over(inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        let (late, records) = mpsc::channel::<Record>();
+        let store = Arc::clone(&inner);
+        std::thread::spawn(move || {
+            for record in records {
+                std::thread::sleep(AHEAD);
+                let _ = store.submit(record, Box::new(|_| ()));
+            }
+        });
+        Arc::new(Self { inner, late })
+    }
+}
+
+impl Store for AckEarly {
+    fn submit(&self, record: Record, done: Completer) -> Result<(), Box<Refused>> {
+        done(Ok(Outcome::Applied { position: self.inner.position().next() }));
+        let _ = self.late.send(record);
+        Ok(())
+    }
+    fn create(&self, name: &Name) -> BoxFuture<'_, Result<Created, StoreError>> {
+        self.inner.create(name)
+    }
+    fn resolve(&self, name: &Name) -> BoxFuture<'_, Result<Option<EntityId>, StoreError>> {
+        self.inner.resolve(name)
+    }
+    fn activate(&self, entity: EntityId, by: Incarnation) -> BoxFuture<'_, Result<Activated, StoreError>> {
+        self.inner.activate(entity, by)
+    }
+    fn release(&self, token: Token) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.release(token)
+    }
+    fn load(&self, entity: EntityId) -> BoxFuture<'_, Result<Option<Loaded>, StoreError>> {
+        self.inner.load(entity)
+    }
+    fn rows(
+        &self,
+        entity: EntityId,
+        from: Bytes,
+        to: Bytes,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, StoreError>> {
+        self.inner.rows(entity, from, to, limit)
+    }
+    fn history(
+        &self,
+        entity: EntityId,
+        from: Version,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
+        self.inner.history(entity, from, limit)
+    }
+    fn list(&self, query: ListQuery, limit: usize) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
+        self.inner.list(query, limit)
+    }
+    fn due(
+        &self,
+        until: Timestamp,
+        after: Option<Due>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Due>, StoreError>> {
+        self.inner.due(until, after, limit)
+    }
+    fn work(
+        &self,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<EntityId>, StoreError>> {
+        self.inner.work(after, limit)
+    }
+    fn definition(&self, hash: [u8; 32]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        self.inner.definition(hash)
+    }
+    fn backup(&self, to: std::path::PathBuf, force: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.backup(to, force)
+    }
+    fn stats(&self) -> StoreStats {
+        self.inner.stats()
+    }
+    fn caps(&self) -> Caps {
+        self.inner.caps()
+    }
+    fn poisoned(&self) -> Option<String> {
+        self.inner.poisoned()
+    }
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.close()
+    }
+    fn position(&self) -> Position {
+        self.inner.position()
+    }
+}

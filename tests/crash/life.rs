@@ -1,0 +1,283 @@
+//! Processes that live on one store, one after another, and how each of them ends.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use stanchion::{
+    Builder,
+    moment::{Moment, Moments},
+    store::{CrashPoint, CrashPoints, StoreOptions, verify},
+};
+
+use crate::{
+    agents::builder,
+    check::{come_to_rest, faults_of},
+    early::AckEarly,
+    history::{self, History, Kind, Line, Op},
+    load::{Sessions, World},
+};
+
+const LIFE: &str = "STANCHION_TEST_CRASH_LIFE";
+/// A process that does not end by itself in this time is stuck.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// Told to a process when it begins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Orders {
+    dir: PathBuf,
+    life: u32,
+    sessions: Sessions,
+    small: bool,
+    ack_early: bool,
+    /// Ends by itself at the n-th visit of a point.
+    point: Option<(String, u64)>,
+    /// Stops in order after so many milliseconds.
+    stop_after_ms: Option<u64>,
+}
+
+/// How a process ends.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// Killed from outside.
+    Kill(Duration),
+    /// By itself, at the n-th visit of a named point.
+    Point(&'static str, u64),
+    /// Stopped in order; ends at the point in the middle of that.
+    PointInStop(&'static str),
+}
+
+/// Ends the process at the n-th visit of a point.
+struct AbortAt {
+    point: String,
+    at: u64,
+    visits: AtomicU64,
+}
+
+impl AbortAt {
+    fn visit(&self, point: &str) {
+        if point == self.point && self.visits.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+            std::process::abort();
+        }
+    }
+}
+
+impl CrashPoints for AbortAt {
+    fn reach(&self, point: CrashPoint) {
+        self.visit(&format!("store {point:?}"));
+    }
+}
+
+impl Moments for AbortAt {
+    fn reach(&self, moment: Moment) {
+        self.visit(&format!("runtime {moment:?}"));
+    }
+}
+
+/// Small limits make folds a matter of milliseconds.
+fn store_options(small: bool) -> StoreOptions {
+    let mut options = StoreOptions::default();
+    if small {
+        options.log_max_bytes = 512 << 10;
+        options.fold_bytes = 64 << 10;
+        options.slice_bytes = 8 << 10;
+    }
+    options
+}
+
+impl Orders {
+    fn store(&self) -> PathBuf {
+        self.dir.join("app.redb")
+    }
+
+    fn history(&self) -> PathBuf {
+        self.dir.join("history")
+    }
+
+    fn builder(&self, history: &Arc<History>) -> Builder {
+        let mut builder = builder(history);
+        let mut options = store_options(self.small);
+        if let Some((point, at)) = &self.point {
+            let abort = Arc::new(AbortAt { point: point.clone(), at: *at, visits: AtomicU64::new(0) });
+            options = options.crash_points(abort.clone());
+            builder = builder.moments(abort);
+        }
+        if self.ack_early {
+            builder = builder.wrap_store(Arc::new(|store| AckEarly::over(store)));
+        }
+        builder.store_options(options)
+    }
+
+    async fn live(self) {
+        let before = history::read(&self.history());
+        let history = History::in_file(&self.history(), self.life);
+        history.append(Kind::Ok, Op::Life);
+        let system = Arc::new(self.builder(&history).open(self.store()).await.unwrap());
+        let world = World::new(system, history, &before, (self.life, u64::MAX), self.sessions.clone());
+        let Some(ms) = self.stop_after_ms else { return world.load().await };
+        let loading = world.clone();
+        let load = tokio::spawn(async move { loading.load().await });
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        world.tell_to_stop();
+        load.await.unwrap();
+        let system = Arc::try_unwrap(Arc::into_inner(world).unwrap().system).unwrap();
+        let _report = system.stop(Duration::from_secs(2)).await.unwrap();
+    }
+}
+
+/// The process that is killed.
+#[test]
+fn child_lives_until_it_is_killed() {
+    let Ok(orders) = std::env::var(LIFE) else { return };
+    let orders: Orders = serde_json::from_str(&orders).unwrap();
+    runtime().block_on(orders.live());
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// One store with its lives.
+pub(crate) struct Case {
+    _dir: tempfile::TempDir,
+    orders: Orders,
+    pub(crate) seed: u64,
+    pub(crate) ends: Vec<End>,
+}
+
+impl Case {
+    pub(crate) fn new(seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let orders = Orders {
+            dir: dir.path().to_path_buf(),
+            life: 0,
+            sessions: Sessions::new(),
+            small: !seed.is_multiple_of(3),
+            ack_early: false,
+            point: None,
+            stop_after_ms: None,
+        };
+        Self { _dir: dir, orders, seed, ends: Vec::new() }
+    }
+
+    /// The store answers before it commits.
+    pub(crate) fn acks_early(mut self) -> Self {
+        self.orders.ack_early = true;
+        self
+    }
+
+    pub(crate) fn small(mut self) -> Self {
+        self.orders.small = true;
+        self
+    }
+
+    /// Lets a process begin.
+    fn begin(&mut self, end: &End) -> Child {
+        self.orders.life += 1;
+        self.orders.point = match end {
+            End::Kill(_) => None,
+            End::Point(point, at) => Some(((*point).to_owned(), *at)),
+            End::PointInStop(point) => Some(((*point).to_owned(), 1)),
+        };
+        self.orders.stop_after_ms = matches!(end, End::PointInStop(_)).then_some(150);
+        let errors = std::fs::File::create(self.orders.dir.join("errors")).unwrap();
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "life::child_lives_until_it_is_killed", "--nocapture"])
+            .env(LIFE, serde_json::to_string(&self.orders).unwrap())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Lets a process live and end; what its clients saw must hold.
+    pub(crate) fn live(&mut self, end: End) {
+        let mut child = self.begin(&end);
+        let killed = if let End::Kill(after) = end {
+            std::thread::sleep(after);
+            let running = child.try_wait().unwrap().is_none();
+            child.kill().unwrap();
+            child.wait().unwrap();
+            running
+        } else {
+            wait(&mut child).is_some_and(|status| !status.success())
+        };
+        self.ends.push(end);
+        let errors = std::fs::read_to_string(self.orders.dir.join("errors")).unwrap();
+        assert!(killed && !errors.contains("panicked"), "{}: ended by itself: {errors}", self.name());
+        self.holds(&faults_of(&self.lines()));
+    }
+
+    /// Stays down for a while.
+    pub(crate) fn stay_down(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        history::read(&self.orders.history())
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("STANCHION_SEED={} lives {:?}", self.seed, self.ends)
+    }
+
+    /// Opens the store once more, lets everything come to rest, and gives all faults.
+    pub(crate) fn faults(&mut self) -> Vec<String> {
+        self.orders.life += 1;
+        self.orders.point = None;
+        self.orders.ack_early = false;
+        let orders = self.orders.clone();
+        let mut faults = runtime().block_on(async {
+            let before = self.lines();
+            let history = History::in_file(&orders.history(), orders.life);
+            history.append(Kind::Ok, Op::Life);
+            let system = Arc::new(orders.builder(&history).open(orders.store()).await.unwrap());
+            let world = World::new(system, history, &before, (orders.life, 0), orders.sessions.clone());
+            let faults = come_to_rest(&world, || self.lines()).await;
+            let system = Arc::try_unwrap(Arc::into_inner(world).unwrap().system).unwrap();
+            let report = system.stop(Duration::from_secs(5)).await.unwrap();
+            assert_eq!(report.left_over, 0, "no live actors, no tasks");
+            faults
+        });
+        let report = verify(&orders.store(), &store_options(false)).unwrap();
+        faults.extend(report.faults.iter().map(|fault| format!("{fault:?}")));
+        faults
+    }
+
+    /// Ends the case: nothing is wrong at rest.
+    pub(crate) fn check(mut self) -> Vec<Line> {
+        let faults = self.faults();
+        self.holds(&faults);
+        self.lines()
+    }
+
+    fn holds(&self, faults: &[String]) {
+        if !faults.is_empty() {
+            let shown = &faults[..faults.len().min(12)];
+            let all = faults.len();
+            let kept = self.orders.dir.with_extension("kept");
+            let _ = std::fs::rename(&self.orders.dir, &kept);
+            panic!("{} faults; {}; files kept in {}:\n{}", all, self.name(), kept.display(), shown.join("\n"));
+        }
+    }
+}
+
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let until = Instant::now() + STUCK;
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    None
+}
