@@ -14,6 +14,7 @@ pub use stanchion_actors::{
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
     error, ids, store as port,
+    volatile::{Volatile, VolatileAddress, VolatileCtx},
 };
 pub use stanchion_supervisors as supervisors;
 

@@ -17,6 +17,7 @@ use crate::{
     persistence::{PersistenceMsg, StoreHandle},
     store::Incarnation,
     task::TaskScope,
+    volatile::Volatiles,
 };
 
 /// Where a service actor is in force. A message that finds none is not kept: a service that starts reads the
@@ -87,6 +88,7 @@ pub struct EnvParts {
 pub struct Env {
     parts: EnvParts,
     services: Services,
+    volatiles: Volatiles,
     seed: AtomicU64,
     session: RwLock<(Timestamp, Arc<Session>)>,
 }
@@ -107,7 +109,13 @@ impl Env {
         let began = parts.clock.now();
         let seed = AtomicU64::new(parts.seed);
         let session = RwLock::new((began, Session::begun_at(began)));
-        Arc::new(Self { parts, services: Services::default(), seed, session })
+        Arc::new(Self {
+            parts,
+            services: Services::default(),
+            volatiles: Volatiles::default(),
+            seed,
+            session,
+        })
     }
 
     /// Id of the system.
@@ -150,6 +158,18 @@ impl Env {
     #[must_use]
     pub fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// Volatile kinds and actors.
+    #[must_use]
+    pub fn volatiles(&self) -> &Volatiles {
+        &self.volatiles
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.parts.clock.as_ref()
     }
 
     /// A seed for one handling.

@@ -8,11 +8,14 @@ use std::{
 use stanchion_actors::{
     agent::{Activity, Agent, EventSourced, agent_kind, dyn_activity, event_sourced_kind},
     clock::{Clock, SystemClock},
-    entity::{Activities, Directory, DynActivity, EntityOptions, Kind, KindError, Supervisors},
+    entity::{
+        Activities, Directory, DynActivity, EntityOptions, Kind, KindError, MailboxOptions, Supervisors,
+    },
     env::{Env, EnvParts},
     persistence::{StoreHandle, StoreOpener},
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
+    volatile::{Volatile, Volatiles},
 };
 use stanchion_supervisors::{Intensity, SupervisorStartError};
 
@@ -52,7 +55,11 @@ pub struct Builder {
     wake: bool,
     intensity: Intensity,
     shards: usize,
+    volatiles: Vec<RegisterVolatile>,
 }
+
+/// Registers one volatile kind.
+type RegisterVolatile = Box<dyn FnOnce(&Volatiles) -> Result<(), KindError> + Send>;
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,6 +79,7 @@ impl Builder {
             wake: true,
             intensity: Intensity::default(),
             shards: 4,
+            volatiles: Vec::new(),
         }
     }
 
@@ -97,6 +105,12 @@ impl Builder {
         S::Event: Sync,
     {
         self.kind(event_sourced_kind::<S>(EntityOptions::default()))
+    }
+
+    /// Registers a type of volatile actors: the same addresses and supervision, and nothing on disk.
+    pub fn volatile<V: Volatile>(mut self, mailbox: MailboxOptions) -> Self {
+        self.volatiles.push(Box::new(move |volatiles| volatiles.register::<V>(mailbox)));
+        self
     }
 
     /// Registers any kind of entity.
@@ -217,6 +231,9 @@ impl Builder {
             seed: fresh.as_u64_pair().0,
             draining,
         });
+        for register in self.volatiles {
+            register(env.volatiles())?;
+        }
         let plan = tree::Plan {
             env: Arc::clone(&env),
             opener,

@@ -13,6 +13,7 @@ use stanchion_actors::{
     error::{CallFailure, Refusal},
     ids::{Name, NameError},
     store::{Store, StoreError, StoreStats},
+    volatile::{Volatile, VolatileAddress},
 };
 use stanchion_supervisors::{Shutdown, Supervisor};
 
@@ -68,6 +69,14 @@ impl System {
     /// As [`Self::agent`].
     pub fn event_sourced<S: EventSourced>(&self, key: &str) -> Result<Address<Sourced<S>>, AddressError> {
         Address::new(&self.env, key)
+    }
+
+    /// The address of a volatile actor.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn volatile<V: Volatile>(&self, key: &str) -> Result<VolatileAddress<V>, AddressError> {
+        VolatileAddress::new(&self.env, key)
     }
 
     /// The untyped address of any entity.
@@ -137,6 +146,7 @@ impl System {
         self.env.start_draining();
         let activities_cancelled = tree::drain(&self.env, deadline).await;
         let _ended = self.root.stop(Shutdown::Infinity).await;
+        self.env.volatiles().stopped();
         let leftover = self.env.tasks().shutdown(Duration::ZERO).await;
         let closed = self.env.store().current().close().await;
         let left_over = left_over(&self.env).await;

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use stanchion::{
-    Address, Builder, EntityOptions, System,
-    port::memory::MemoryStore,
-};
+use stanchion::{Address, Builder, EntityOptions, System, port::memory::MemoryStore};
 use stanchion_actors::entity::{EffectsMsg, EntitySupervisorMsg, RunningAttempt};
 
-use crate::kit::{Command, Echo, Ledger, builder, crash, kill, ledger, stop, stored, until, until_async, with};
+use crate::kit::{
+    Command, Echo, Ledger, builder, crash, kill, ledger, stop, stored, until, until_async, with,
+};
 
 fn start(input: &str) -> Command {
     Command::Start { input: input.into(), timeout_ms: 0 }
@@ -96,7 +95,10 @@ async fn as_many_activities_run_as_may_and_each_shows_its_progress() {
     }
     until_async("all are listed", || async { running(&system).await.len() == 10 }).await;
     let beating = running(&system).await.into_iter().filter(|attempt| attempt.progress.beats == 1);
-    assert_eq!(beating.map(|attempt| attempt.progress.note).collect::<Vec<_>>(), vec![Some("got wait".into()); 3]);
+    assert_eq!(
+        beating.map(|attempt| attempt.progress.note).collect::<Vec<_>>(),
+        vec![Some("got wait".into()); 3]
+    );
     assert!(attempts.try_recv().is_err(), "a fourth one runs");
     echo.go.add_permits(10);
     until_async("all have ended", || async { notes(&account).await.len() == 10 }).await;
@@ -113,7 +115,8 @@ async fn a_restart_runs_what_had_not_ended_again_under_the_same_key() {
     account.call(start("wait")).await.unwrap();
     until_notes(&account, &["e1 ok done"]).await;
     let keys: BTreeSet<_> =
-        [attempts.recv().await.unwrap().idempotency_key, attempts.recv().await.unwrap().idempotency_key].into();
+        [attempts.recv().await.unwrap().idempotency_key, attempts.recv().await.unwrap().idempotency_key]
+            .into();
     assert!(keys.contains("ledger/a/e2"));
     let reopened = store.reopen();
     crash(system).await;

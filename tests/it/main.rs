@@ -19,3 +19,4 @@ mod store_backup;
 mod store_redb;
 mod timers;
 mod transact;
+mod volatile;

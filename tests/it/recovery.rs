@@ -17,7 +17,9 @@ use stanchion::{
 };
 use stanchion_actors::entity::EntitySupervisorMsg;
 
-use crate::kit::{Answer, Command, Ledger, builder, crash, kill, ledger, open, stop, stored, task, until, with};
+use crate::kit::{
+    Answer, Command, Ledger, builder, crash, kill, ledger, open, stop, stored, task, until, with,
+};
 
 /// Callers that add numbers under tickets until told to stop; each retries what is not rejected.
 struct Load {
@@ -135,7 +137,8 @@ async fn killing_a_service_under_load_restarts_no_entity_and_loses_nothing() {
             until("it is active", || address.untyped().cell().owner().is_some()).await;
         }
         let owners = |load: &Load| {
-            let owner = |address: &Address<Ledger>| address.untyped().cell().owner().map(|(number, _)| number);
+            let owner =
+                |address: &Address<Ledger>| address.untyped().cell().owner().map(|(number, _)| number);
             load.ledgers.iter().map(owner).collect::<Vec<_>>()
         };
         let before = owners(&load);

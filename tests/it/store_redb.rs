@@ -345,7 +345,14 @@ async fn a_command_waits_for_an_entity_that_has_no_entry_yet() {
     let entity = store.create(&a).await.unwrap().entity();
     let id = CommandId { origin: Origin::Entity(entity), seq: 1 };
     let payload = Bytes::from_static(b"go");
-    let item = InboxItem { id, settled_below: 1, to: a.clone(), payload, at: Timestamp(1), cause: Default::default() };
+    let item = InboxItem {
+        id,
+        settled_below: 1,
+        to: a.clone(),
+        payload,
+        at: Timestamp(1),
+        cause: Default::default(),
+    };
     let outcome = submit(&store, Record::Inbox { entity, item: item.clone() }).await.unwrap();
     let Outcome::Applied { position } = outcome else { panic!("{outcome:?}") };
     let again = open_on(&disk.cut().survivors(|_| false));

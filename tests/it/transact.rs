@@ -113,7 +113,8 @@ async fn opposite_transfers_neither_wait_for_each_other_nor_make_money() {
                     let (from, to) = (keys[(caller + n) % 3], keys[(caller + n + 1 + caller % 2) % 3]);
                     let transact = transfer(&system, from, to, 1);
                     match system.transact(transact).await {
-                        Ok(_) | Err(stanchion::error::CallFailure { kind: FailureKind::Unavailable(_), .. }) => {}
+                        Ok(_)
+                        | Err(stanchion::error::CallFailure { kind: FailureKind::Unavailable(_), .. }) => {}
                         Err(other) => panic!("{other:?}"),
                     }
                     // Plain calls in between: a chain in flight must not hold up a transaction for ever.

@@ -278,7 +278,8 @@ impl OutboxState {
         lane.on_way = 0;
         let again = std::mem::take(&mut lane.again);
         let open = |message: &OutMessage| from.cell.returning(message.seq).is_some();
-        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq) && open(message)) {
+        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq) && open(message))
+        {
             lane.waiting.push_front(message);
         }
         if std::mem::take(&mut lane.refused) {

@@ -92,7 +92,14 @@ pub fn command(session: u128, seq: u64) -> CommandId {
 #[must_use]
 pub fn inbox_item(to: &Name, seq: u64, payload: &[u8]) -> InboxItem {
     let payload = Bytes::copy_from_slice(payload);
-    InboxItem { id: command(7, seq), settled_below: 1, to: to.clone(), payload, at: START, cause: Cause::default() }
+    InboxItem {
+        id: command(7, seq),
+        settled_below: 1,
+        to: to.clone(),
+        payload,
+        at: START,
+        cause: Cause::default(),
+    }
 }
 
 /// A message to `to`.

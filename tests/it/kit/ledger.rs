@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stanchion::{
-    Activity, ActivityCtx, Agent, Completion, Ctx, Failure, Invalid, Never, ids::Timestamp,
-};
+use stanchion::{Activity, ActivityCtx, Agent, Completion, Ctx, Failure, Invalid, Never, ids::Timestamp};
 
 /// State of the agent: everything it was told, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
