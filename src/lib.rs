@@ -12,6 +12,8 @@ pub mod store;
 mod system;
 
 pub use bytes;
+#[cfg(feature = "testing")]
+pub use stanchion_actors::moment;
 pub use stanchion_actors::{
     agent::{
         Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
@@ -21,10 +23,10 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, ids, store as port, workflow,
+    error, ids, store as port,
+    volatile::{Volatile, VolatileAddress, VolatileCtx},
+    workflow,
 };
-#[cfg(feature = "testing")]
-pub use stanchion_actors::moment;
 pub use stanchion_supervisors as supervisors;
 
 #[cfg(feature = "testing")]
