@@ -120,13 +120,14 @@ pub struct Env {
     services: Services,
     volatiles: Volatiles,
     seed: AtomicU64,
+    began: Timestamp,
     session: RwLock<(Timestamp, Arc<Session>)>,
     /// Set at most once, before anything runs.
     observer: OnceLock<Observer>,
 }
 
 /// A session numbers commands for at most this long; then another one begins.
-const SESSION_LIFE: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(6 * 3600);
 
 impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -146,6 +147,7 @@ impl Env {
             services: Services::default(),
             volatiles: Volatiles::default(),
             seed,
+            began,
             session,
             observer: OnceLock::new(),
         })
@@ -161,6 +163,12 @@ impl Env {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    /// When this environment was made.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// The store in force.

@@ -65,6 +65,8 @@ impl Snapshot {
                     loaded.answers.push(decode_row::<DedupRecord>(Table::Entity, &row_key, &row)?);
                 }
                 Some(&key::TIMER) => loaded.timers.push(decode_row(Table::Entity, &row_key, &row)?),
+                // For people to look at; an activation does not need them.
+                Some(&key::PARKED) => {}
                 _ => return Err(corrupt(name(Table::Entity), &row_key, "the tag is not known")),
             }
         }

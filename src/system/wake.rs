@@ -36,7 +36,15 @@ async fn page(env: &Env, after: Option<EntityId>) -> Result<Option<EntityId>, St
     let store = env.store().current();
     let entities = store.work(after, PAGE).await?;
     for entity in &entities {
-        let loaded = store.load(*entity).await?.unwrap_or_default();
+        let loaded = match store.load(*entity).await {
+            Ok(loaded) => loaded.unwrap_or_default(),
+            // It is quarantined; all others are taken up.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%entity, %error, "work left of an unreadable entity");
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let name = match (loaded.head(), loaded.inbox.first()) {
             (Some(head), _) => head.name.clone(),
             (None, Some((_, item))) => item.to.clone(),

@@ -120,7 +120,10 @@ impl Actor for EntitySupervisorActor {
         event: SupervisionEvent,
         state: &mut EntitySupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        if let Some((id, exit)) = Exit::of(&event)
+        let ended = Exit::of(&event);
+        // The event carries the actor's last state, which holds the cell.
+        drop(event);
+        if let Some((id, exit)) = ended
             && let Some(child) = state.children.remove(&id)
         {
             state.ended(&myself, child, &exit);

@@ -60,6 +60,8 @@ pub(crate) struct Active {
     pub(super) offered: bool,
     /// Returned messages that entries of this activation consume.
     pub(super) returned: HashSet<u64>,
+    /// The store's queue was full: the cell is woken in a moment.
+    pub(crate) retry_planned: bool,
 }
 
 impl Active {
@@ -104,6 +106,7 @@ impl Active {
             panics: 0,
             reoffer: false,
             returned: HashSet::new(),
+            retry_planned: false,
             offered: had_outgoing || !loaded.messages.is_empty(),
             env,
             cell,
@@ -279,12 +282,14 @@ impl Active {
             self.pipeline.hold(version, held);
         }
         let Err(refused) = self.env.store().submit(Record::Chain(chain), done) else { return Ok(()) };
-        self.pipeline.turned_back();
         match (refused.why, refused.record) {
             (RefusedWhy::Full, Record::Chain(chain)) => {
                 self.gather = chain;
-                self.env.store().retry_later(&self.env, &self.cell);
-                drop_uncalled(refused.done);
+                self.pipeline.turned_back();
+                drop(refused.done);
+                if !std::mem::replace(&mut self.retry_planned, true) {
+                    self.env.store().retry_later(&self.env, &self.cell);
+                }
                 Ok(())
             }
             _ => {
@@ -336,11 +341,6 @@ impl Drop for Active {
             held.stop();
         }
     }
-}
-
-/// A completer that is not to be called: the chain comes back to the gathering side.
-fn drop_uncalled(done: crate::store::Completer) {
-    drop(done);
 }
 
 fn restore_machine(machine: &mut dyn Machine, loaded: &Loaded) -> Result<(), Unreadable> {

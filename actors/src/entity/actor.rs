@@ -47,6 +47,8 @@ pub struct EntityState {
     generation: u64,
     active: Option<Active>,
     failures: u32,
+    /// The last activation ended before its time.
+    owed: bool,
     _counted: ActorGuard,
 }
 
@@ -67,7 +69,7 @@ impl Actor for EntityActor {
         myself.cast(EntityMsg::Wake)?;
         let counted = env.tasks().actor("entity");
         let generation = claim.generation();
-        Ok(EntityState { env, cell, generation, active: None, failures: 0, _counted: counted })
+        Ok(EntityState { env, cell, generation, active: None, failures: 0, owed: false, _counted: counted })
     }
 
     async fn handle(
@@ -105,6 +107,7 @@ impl EntityState {
 
     fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<(), Broken> {
         let Some(active) = &mut self.active else { return Ok(()) };
+        active.retry_planned = false;
         active.submit()?;
         let (mut waits, mut full) = (false, false);
         for handled in 0.. {
@@ -131,7 +134,7 @@ impl EntityState {
             // The full chain left: what lies in the mailbox is for the next one.
             let _ = myself.cast(EntityMsg::Wake);
         }
-        if waits {
+        if waits && !active.retry_planned {
             active.wake_when_quiet();
         }
         Ok(())
@@ -139,14 +142,14 @@ impl EntityState {
 
     /// Takes the entity from the store. False: it is not available now; callers were answered.
     async fn activate(&mut self) -> bool {
-        let first = self.cell.entity().is_none();
         match load(&self.env, &self.cell).await {
             Ok(mut active) => {
                 // What was in flight is taken up before anything else is handled.
-                let taken_up = self.env.takes_up(self.cell.name());
-                let recovered = if taken_up { active.handle(Item::Recover { first }) } else { Ok(()) };
+                // An entity that crashed too often is parked first: recovering may be what crashes it.
+                let taken_up = self.env.takes_up(self.cell.name()) && !self.cell.is_crash_looping();
+                let recovered = if taken_up { active.handle(Item::Recover) } else { Ok(()) };
                 self.active = Some(active);
-                self.failures = 0;
+                (self.failures, self.owed) = (0, false);
                 if let Err(broken) = recovered {
                     self.give_up(broken);
                     return false;
@@ -155,7 +158,7 @@ impl EntityState {
             }
             Err(kind) => {
                 self.cell.refuse_waiting(&kind);
-                if self.cell.has_internal() && !self.env.tasks().is_closed() {
+                if (self.owed || self.cell.has_internal()) && !self.env.tasks().is_closed() {
                     let cell = Arc::clone(&self.cell);
                     let wait = REACTIVATE.0.saturating_mul(1 << self.failures.min(7)).min(REACTIVATE.1);
                     self.failures = self.failures.saturating_add(1);
@@ -173,15 +176,17 @@ impl EntityState {
             self.env.store().suspect(&self.env, &StoreError::Unknown(format!("{kind:?}")));
         }
         tracing::debug!(entity = %self.cell.name(), ?kind, "activation over");
-        self.active = None;
+        // What was to be done after its commits may not be done yet: the next activation takes it up.
+        self.owed = self.active.take().is_some() || self.owed;
         self.cell.wake();
     }
 
     async fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
-        let quiet = self.active.as_mut().is_none_or(|active| {
-            active.perform_afters();
-            active.is_quiet() && !active.has_started()
-        });
+        let quiet = !self.owed
+            && self.active.as_mut().is_none_or(|active| {
+                active.perform_afters();
+                active.is_quiet() && !active.has_started()
+            });
         let idle = self.cell.idle_for() >= self.cell.kind().options.passivate_after;
         if !(quiet && idle && self.cell.is_idle() && self.cell.leave(self.generation)) {
             return;

@@ -198,15 +198,19 @@ impl EntityAddress {
             InboxItem { id, settled_below, to: self.name().clone(), payload, at: self.env.now(), cause };
         let (tell, told) = oneshot::channel();
         let record = Record::Inbox { entity: created.entity(), item: item.clone() };
-        let done = Box::new(move |outcome: Result<Outcome, StoreError>| drop(tell.send(outcome)));
+        let cell = Arc::clone(&self.cell);
+        let done = Box::new(move |outcome: Result<Outcome, StoreError>| {
+            // Here and not by the caller: a caller that stopped waiting leaves nothing unhandled.
+            if let Ok(Outcome::Applied { position }) = &outcome {
+                cell.push_inbox(*position, item);
+            }
+            drop(tell.send(outcome));
+        });
         if store.submit(record, done).is_err() {
             return Err(refused(Unavailable::Store("the store's queue is full or closed".into())));
         }
         match told.await {
-            Ok(Ok(Outcome::Applied { position })) => {
-                self.cell.push_inbox(position, item);
-                Ok(())
-            }
+            Ok(Ok(Outcome::Applied { .. })) => Ok(()),
             Ok(Ok(Outcome::Fenced { .. } | Outcome::Conflict { .. })) => Err(refused(Unavailable::Fenced)),
             Ok(Err(error)) => Err(fail(FailureKind::from(&error))),
             Err(_dropped) => Err(fail(FailureKind::Unknown(Doubt::Lost))),

@@ -278,7 +278,7 @@ impl EntityCell {
                 Item::Call(call) => call.reply.answer(Err(why.clone())),
                 Item::Read(_, reply) => reply.answer(Err(why.clone())),
                 Item::Prepare(prepare) => prepare.refuse(0, why.clone()),
-                Item::Messages(messages) => {
+                Item::Messages(messages) | Item::Rest(_, messages) => {
                     messages.into_iter().for_each(|message| message.reply.answer(Err(why.clone())));
                 }
                 other => self.push_internal(other),
@@ -396,7 +396,14 @@ impl EntityCell {
 
     /// Makes the next actor park what can be parked, before it does anything else.
     pub fn push_crash_loop(self: &Arc<Self>, why: &str) {
-        self.lock().internal.push_front(Item::CrashLooped(why.to_owned()));
+        if !self.is_crash_looping() {
+            self.lock().internal.push_front(Item::CrashLooped(why.to_owned()));
+        }
+    }
+
+    /// Whether the next thing to do is to park.
+    pub(crate) fn is_crash_looping(&self) -> bool {
+        matches!(self.lock().internal.front(), Some(Item::CrashLooped(_)))
     }
 
     /// Follows the entity's status: told after the commit of each change.
@@ -436,15 +443,18 @@ impl EntityCell {
     /// The bell is silenced first: a wake that the dead actor never saw would otherwise swallow all later ones.
     pub fn vacate(self: &Arc<Self>, generation: u64) {
         self.bell.silence();
-        if self.slot.vacate(generation) && !self.is_idle() {
+        // A wake between the two found the dead actor still in the slot: the bell tells of it.
+        if self.slot.vacate(generation) && (self.bell.is_ringing() || !self.is_idle()) {
             self.request_actor();
         }
     }
 
-    /// Frees the slot whoever has it: for a supervisor that starts anew and knows that its children are gone.
+    /// Frees the slot whoever has it: for a supervisor that starts anew and knows that its children are gone. What
+    /// they had in flight is taken up by another actor.
     pub fn reset(self: &Arc<Self>) {
         if let Some(generation) = self.slot.state().generation() {
             self.vacate(generation);
+            self.wake();
         }
     }
 

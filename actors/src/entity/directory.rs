@@ -24,6 +24,12 @@ pub enum KindError {
     /// The kind's name is no kind.
     #[error(transparent)]
     Name(#[from] crate::ids::NameError),
+    /// Sessions would be forgotten while they still number commands.
+    #[error("kind {kind:?}: origin_ttl is below twice the life of a session: use at least 12 h")]
+    OriginTtl {
+        /// The kind.
+        kind: String,
+    },
     /// The kind's mailbox options do not hold.
     #[error("kind {kind:?}: {error}")]
     Mailbox {
@@ -67,6 +73,9 @@ impl Directory {
                 .mailbox
                 .validate()
                 .map_err(|error| KindError::Mailbox { kind: kind.name.to_string(), error })?;
+            if kind.options.origin_ttl < 2 * crate::env::SESSION_LIFE {
+                return Err(KindError::OriginTtl { kind: kind.name.to_string() });
+            }
             let name = Arc::clone(&kind.name);
             if by_kind.insert(Arc::clone(&name), Arc::new(kind)).is_some() {
                 return Err(KindError::Duplicate(name.to_string()));

@@ -151,7 +151,7 @@ impl Actor for TaskSupervisorActor {
         // What ran under a runner before this one has ended with it: its entities start it anew.
         let taken_up = |cell: &Arc<EntityCell>| cell.is_active() && env.takes_up(cell.name());
         for cell in env.directory().cells().into_iter().filter(taken_up) {
-            cell.push_internal(Item::Recover { first: false });
+            cell.push_internal(Item::Recover);
         }
         Ok(TaskSupervisorState {
             scope: env.tasks().child("activities"),
@@ -258,7 +258,7 @@ async fn run_attempt(
     effect: &Effect,
     cancel: &CancelToken,
 ) -> Option<Result<Bytes, Failure>> {
-    let attempt = AssertUnwindSafe(activity.run(ctx, effect.input.clone())).catch_unwind();
+    let attempt = AssertUnwindSafe(async { activity.run(ctx, effect.input.clone()).await }).catch_unwind();
     let limit = match effect.timeout_ms {
         0 => Duration::from_secs(u64::from(u32::MAX)),
         ms => Duration::from_millis(ms),

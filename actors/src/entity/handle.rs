@@ -35,10 +35,18 @@ impl Active {
                 Ok(())
             }
             Item::Messages(messages) => self.handle_messages(messages),
+            Item::Rest(token, messages) if token == self.token => self.handle_messages(messages),
+            // Those before them were handled by an activation that is over, and may have to go again first.
+            Item::Rest(_, messages) => {
+                for message in messages {
+                    message.reply.answer(Err(FailureKind::Unavailable(Unavailable::Stopped)));
+                }
+                Ok(())
+            }
             Item::Inbox(position, item) => self.handle_inbox(position, item),
             Item::Timer(id) => self.handle_timer(id),
             Item::Completion(completion, returned) => self.handle_completion(completion, returned),
-            Item::Recover { first } => self.handle_recover(first),
+            Item::Recover => self.handle_recover(),
             Item::Reoffer => {
                 self.reoffer = true;
                 Ok(())
@@ -70,7 +78,7 @@ impl Active {
         };
         if let Err(kind) = self.check_limits(&decided, &recorder) {
             self.hold(self.version(), reply, Err(kind));
-            return Ok(());
+            return self.undecided();
         }
         if decided.change.is_none() && recorder.is_empty() {
             self.hold(self.version(), reply, Ok(decided.reply));
@@ -147,7 +155,7 @@ impl Active {
             }
         }
         if !messages.is_empty() {
-            self.cell.unpop(Item::Messages(messages));
+            self.cell.unpop(Item::Rest(self.token, messages));
         }
         Ok(())
     }
@@ -170,6 +178,7 @@ impl Active {
             Err(error) => {
                 let kind = error.kind();
                 self.hold(self.version(), reply, Err(kind.clone()));
+                self.undecided()?;
                 let again = matches!(kind, FailureKind::Unavailable(_) | FailureKind::Unknown(_));
                 return Ok(Err(if again { kind } else { FailureKind::Unavailable(Unavailable::Stopped) }));
             }
@@ -192,8 +201,18 @@ impl Active {
         let print = fingerprint(&item.payload);
         let consumed = vec![Consumed::Inbox { position }];
         let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Inbox(position, item.clone()));
-        if !matches!(self.dedup.seen(&item.id, print, self.oldest_session(now)), Seen::New) {
-            return self.consume_only(Draft { consumed, ..Draft::default() }, back, now);
+        // Its session was young when it was stored; how long it lay here says nothing.
+        match self.dedup.seen(&item.id, print, self.oldest_session(item.at)) {
+            Seen::New => {}
+            Seen::Answered(..) => {
+                return self.consume_only(Draft { consumed, ..Draft::default() }, back, now);
+            }
+            seen @ (Seen::Expired | Seen::Conflict) => {
+                let why = if seen == Seen::Expired { Refusal::Expired } else { Refusal::IdConflict };
+                let parked = vec![parked("inbox", item.payload, &FailureKind::Refused(why), now)];
+                let draft = Draft { consumed, parked, cause: item.cause, ..Draft::default() };
+                return self.consume_only(draft, back, now);
+            }
         }
         let outcome = if self.cell.take_poison(print) {
             Err(DecideError::Poison("evolve".to_owned()))
@@ -216,9 +235,12 @@ impl Active {
             }
             Err(DecideError::Limit(kind @ FailureKind::Unavailable(_))) => {
                 self.put_back_later(back, kind);
-                Ok(())
+                self.undecided()
             }
             Err(error) => {
+                if matches!(error, DecideError::Limit(_)) {
+                    self.undecided().inspect_err(|_| self.cell.poison(print))?;
+                }
                 let record = DedupRecord { id: item.id, fingerprint: print, reply: Bytes::new() };
                 let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
                 let parked = vec![parked("inbox", item.payload, &error.kind(), now)];
@@ -320,13 +342,24 @@ impl Active {
             }
             Err(DecideError::Limit(kind @ FailureKind::Unavailable(_))) => {
                 self.put_back_later(back, kind);
-                Ok(())
+                self.undecided()
             }
             Err(error) => {
+                if matches!(error, DecideError::Limit(_)) {
+                    self.undecided().inspect_err(|_| self.cell.poison(print))?;
+                }
                 draft.parked.push(parked(what.0, what.1, &error.kind(), now));
                 self.consume_only(draft, back, now)
             }
         }
+    }
+
+    /// What was decided is not recorded: a machine that decided in place has to be read anew.
+    fn undecided(&self) -> Result<(), Broken> {
+        if self.machine.decides_in_place() {
+            return Err(Broken(FailureKind::Unavailable(Unavailable::Stopped)));
+        }
+        Ok(())
     }
 
     /// The input cannot be handled at this moment: it goes back into the mailbox after a while.
@@ -344,13 +377,13 @@ impl Active {
     }
 
     /// Takes up again what was in flight when the entity's last life ended.
-    fn handle_recover(&mut self, first: bool) -> Result<(), Broken> {
-        if self.head.is_none() {
-            return Ok(());
-        }
+    fn handle_recover(&mut self) -> Result<(), Broken> {
+        let Some(head) = &self.head else { return Ok(()) };
+        // Nothing of this process has changed it: what it had in flight was another process's.
+        let first = head.updated < self.env.began();
         let before: Vec<String> = self.effects.keys().cloned().collect();
         let now = self.env.now();
-        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Recover { first });
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Recover);
         let draft = Draft::default();
         let known = self.afters.len();
         self.handle_own(&Input::Recovered { first }, draft, back, ("recovery", Bytes::new()), now)?;
@@ -374,8 +407,9 @@ impl Active {
 
     fn handle_crash_loop(&mut self, why: &str) -> Result<(), Broken> {
         let now = self.env.now();
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::CrashLooped(why.to_owned()));
         let draft = Draft::default();
-        self.handle_own(&Input::CrashLooped(why), draft, ReplyPort::none(), ("crash loop", Bytes::new()), now)
+        self.handle_own(&Input::CrashLooped(why), draft, back, ("crash loop", Bytes::new()), now)
     }
 
     /// A decision that was cut goes on in an entry of its own.
@@ -399,10 +433,17 @@ impl Active {
         let mut replies = Vec::with_capacity(prepare.commands.len());
         let version_before = self.version();
         for (index, payload) in prepare.commands.iter().enumerate() {
+            if !self.has_room() {
+                let what = "transaction".to_owned();
+                let (bytes, limit) = (self.gather.bytes(), crate::store::CHAIN_MAX_BYTES);
+                prepare.refuse(index, FailureKind::Refused(Refusal::TooLarge { what, bytes, limit }));
+                return Err(Broken(FailureKind::Unavailable(Unavailable::Stopped)));
+            }
             match self.prepare_one(payload, &prepare.cause, now) {
                 Ok(reply) => replies.push(reply),
                 Err(PrepareError::Refused(kind)) => {
                     prepare.refuse(index, kind);
+                    self.undecided()?;
                     // Earlier commands of the same entity were accepted on speculative state: start over.
                     return if self.version() == version_before {
                         Ok(())

@@ -198,6 +198,12 @@ pub trait Machine: Send {
         Ok(())
     }
 
+    /// Whether `decide` changes the current state instead of staging. Then an outcome that may not be recorded ends
+    /// the activation, and the state is read anew.
+    fn decides_in_place(&self) -> bool {
+        false
+    }
+
     /// Whether the state can be relied on after a panic in `decide`. A machine that decides on a copy is sound; one
     /// that is not ends its actor, which reads the state anew.
     fn is_sound(&self) -> bool {

@@ -16,7 +16,7 @@ use super::{cell::EntityCell, machine::Completion, session::Ticket, transact::Pr
 use crate::{
     error::{CallFailure, Doubt, FailureKind, Unavailable},
     ids::{Cause, CommandId, EntityId, Name, Position},
-    store::InboxItem,
+    store::{InboxItem, Token},
 };
 
 /// Result of a call on the wire: the encoded reply.
@@ -74,11 +74,10 @@ pub enum Item {
     Timer(String),
     /// Something the entity started has ended.
     Completion(Completion, Option<(EntityId, u64)>),
+    /// What an activation had no room for, of messages it had begun to handle.
+    Rest(Token, VecDeque<Message>),
     /// Takes up again what was in flight: after an activation, or after the runner of effects restarted.
-    Recover {
-        /// Whether this process has not activated the entity before.
-        first: bool,
-    },
+    Recover,
     /// The outbox restarted: offer what is pending again.
     Reoffer,
     /// A prepared part of a transaction.
@@ -113,7 +112,8 @@ impl std::fmt::Debug for Item {
             Self::Inbox(..) => "Inbox",
             Self::Timer(_) => "Timer",
             Self::Completion(..) => "Completion",
-            Self::Recover { .. } => "Recover",
+            Self::Rest(..) => "Rest",
+            Self::Recover => "Recover",
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
             Self::CrashLooped(_) => "CrashLooped",
@@ -192,8 +192,14 @@ fn deliver(port: Port, result: Result<Bytes, FailureKind>) {
         }
         Port::Told(told) => told(result),
         Port::Requeue(cell, item) => {
-            if matches!(result, Err(FailureKind::Unavailable(_) | FailureKind::Unknown(_))) {
-                cell.push_internal(*item);
+            let again = matches!(
+                result,
+                Err(FailureKind::Unavailable(_) | FailureKind::Unknown(_) | FailureKind::Fatal(_))
+            );
+            match *item {
+                _ if !again => {}
+                Item::Inbox(position, command) => cell.push_inbox(position, command),
+                item => cell.push_internal(item),
             }
         }
     }

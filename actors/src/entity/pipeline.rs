@@ -91,15 +91,14 @@ impl Pipeline {
             flight.busy = true;
             flight.wake = wake;
         }
-        let pipeline = Arc::clone(self);
-        Box::new(move |outcome| pipeline.arrive(version, outcome))
+        let mut arrival = Arrival { pipeline: Arc::clone(self), version, told: false };
+        Box::new(move |outcome| arrival.tell(outcome))
     }
 
-    /// The store handed the chain back unseen.
+    /// The store handed the chain back unseen; its completer is dropped after this.
     pub(crate) fn turned_back(&self) {
         let mut flight = self.lock();
-        flight.busy = false;
-        flight.wake = false;
+        *flight = Flight::default();
     }
 
     /// Runs on the store's thread: answers callers itself, then wakes the actor if it has something to do.
@@ -137,5 +136,28 @@ impl Pipeline {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Flight> {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A completion that is told once: a completer dropped uncalled leaves nobody waiting.
+struct Arrival {
+    pipeline: Arc<Pipeline>,
+    version: Version,
+    told: bool,
+}
+
+impl Arrival {
+    fn tell(&mut self, outcome: Result<Outcome, StoreError>) {
+        self.told = true;
+        self.pipeline.arrive(self.version, outcome);
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let still_out = self.pipeline.lock().busy;
+        if !self.told && still_out {
+            self.tell(Err(StoreError::Unknown("the store gave no answer".into())));
+        }
     }
 }

@@ -85,8 +85,9 @@ impl Actor for TimersActor {
             TimersMsg::Tick => {
                 state.tick_at = None;
                 if let Err(error) = state.tick().await {
-                    // The rows stay where they are; the next tick reads them again.
+                    // The rows stay where they are; the next tick, a while later, reads them again.
                     state.read_until = Timestamp(i64::MIN);
+                    state.due.clear();
                     tracing::warn!(%error, "due timers could not be read");
                 }
                 state.plan(&myself);
@@ -134,9 +135,15 @@ impl TimersState {
         let directory = self.env.directory();
         let cell = match directory.cell_of(due.entity) {
             Some(cell) => Some(cell),
-            None => match name_of(&self.env, due.entity).await? {
-                Some(name) => directory.cell(&name).ok(),
-                None => None,
+            None => match name_of(&self.env, due.entity).await {
+                Ok(Some(name)) => directory.cell(&name).ok(),
+                Ok(None) => None,
+                // It is quarantined; the timers of all others fire.
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::error!(entity = %due.entity, %error, "timer of an unreadable entity");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             },
         };
         match cell {

@@ -29,6 +29,8 @@ const REOPEN_WAITS: [Duration; 6] = [
 pub enum PersistenceMsg {
     /// Somebody saw an error: look whether the store is poisoned, and open it anew if so.
     Suspect(String),
+    /// Look now and then: a store may be poisoned while every entity sleeps.
+    Look,
     /// Writes a backup.
     Backup {
         /// Where to.
@@ -74,7 +76,8 @@ impl Actor for PersistenceActor {
         myself: ActorRef<PersistenceMsg>,
         args: PersistenceArgs,
     ) -> Result<PersistenceState, ActorProcessingErr> {
-        args.env.services().persistence.register(myself);
+        args.env.services().persistence.register(myself.clone());
+        plan_look(&args.env, &myself);
         let state = PersistenceState { _counted: args.env.tasks().actor("persistence"), args };
         state.reopen_if_poisoned().await?;
         Ok(state)
@@ -82,7 +85,7 @@ impl Actor for PersistenceActor {
 
     async fn handle(
         &self,
-        _myself: ActorRef<PersistenceMsg>,
+        myself: ActorRef<PersistenceMsg>,
         message: PersistenceMsg,
         state: &mut PersistenceState,
     ) -> Result<(), ActorProcessingErr> {
@@ -90,6 +93,10 @@ impl Actor for PersistenceActor {
             PersistenceMsg::Suspect(why) => {
                 tracing::debug!(why, "store suspected");
                 state.reopen_if_poisoned().await?;
+            }
+            PersistenceMsg::Look => {
+                state.reopen_if_poisoned().await?;
+                plan_look(&state.args.env, &myself);
             }
             PersistenceMsg::Backup { to, force, reply } => {
                 let store = state.args.env.store().current();
@@ -105,6 +112,14 @@ impl Actor for PersistenceActor {
         }
         Ok(())
     }
+}
+
+/// The store is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+fn plan_look(env: &Arc<Env>, myself: &ActorRef<PersistenceMsg>) {
+    let myself = myself.clone();
+    env.later(LOOK_EVERY, move || drop(myself.cast(PersistenceMsg::Look)));
 }
 
 impl PersistenceState {

@@ -210,9 +210,10 @@ impl Desk {
             note: start.note,
         };
         self.store_definition(&start.id, &start.definition).await?;
+        // Held until the run has it: the registry itself holds definitions weakly.
+        let held = self.args.definitions.adopt(start.definition);
         let reply = self.tell(&start.id, &RunCommand::Start(card)).await?;
-        // The run holds its definition from here on.
-        drop(start.definition);
+        drop(held);
         Ok(Started { status: reply.status, known: reply.known })
     }
 

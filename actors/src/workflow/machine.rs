@@ -10,8 +10,8 @@ use super::{
     definition::{DefinitionHash, ValidDefinition},
     registry::Definitions,
     run::{
-        AttemptId, AttemptResult, Decision, OutputRow, RowKey, RunEffect, RunEvent, RunInput, RunRejection,
-        RunState, TimerId,
+        AttemptId, AttemptResult, Decision, OutputRow, RowKey, RunEffect, RunEvent, RunInput, RunState,
+        TimerId,
     },
 };
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) const CARD_ROW: &[u8] = b"card";
 pub(crate) const OUTPUT_ROW: &[u8] = b"output";
 /// Schema version of runs.
 const SCHEMA: u16 = 1;
+/// Id of the timer by which a decision that was cut goes on.
+const CONTINUE: &str = "continue";
 /// Ending of the effect id of a compensation.
 const UNDO: &str = "/undo";
 
@@ -142,6 +144,7 @@ impl Machine for RunMachine {
                 Some(input) => (input, false),
                 None => return Ok(Decided::nothing()),
             },
+            Input::Timer(timer) if timer.id == CONTINUE => (RunInput::Continue, false),
             Input::Timer(timer) => match timer.id.parse().ok().and_then(TimerId::from_u64) {
                 Some(timer) => (RunInput::TimerFired { timer }, false),
                 None => return Ok(Decided::nothing()),
@@ -157,6 +160,10 @@ impl Machine for RunMachine {
     }
 
     fn accept(&mut self) {}
+
+    fn decides_in_place(&self) -> bool {
+        true
+    }
 
     fn is_sound(&self) -> bool {
         self.sound
@@ -230,8 +237,12 @@ impl RunMachine {
         let counts = run.state.counts(&run.definition);
         let status = run.state.status();
         let lost = counts.running > 0 || matches!(status.name(), "compensating" | "cancelling");
-        if status.is_terminal() || !(first || lost) || matches!(status.name(), "pending" | "parked") {
+        if status.is_terminal() || matches!(status.name(), "pending" | "parked") {
             return None;
+        }
+        if !(first || lost) {
+            // A decision that was cut may be left; else this decides nothing.
+            return Some(RunInput::Continue);
         }
         Some(RunInput::Recovered { workers: self.workers })
     }
@@ -261,11 +272,20 @@ impl RunMachine {
             RunInput::AttemptEnded { attempt, .. } => Some(*attempt),
             _ => None,
         };
+        let continued = matches!(input, RunInput::Continue);
         self.sound = false;
         let now = recorder.now().0;
         let decision = run.state.advance(&run.definition, input, now, &mut || draw(recorder));
         self.sound = true;
-        let decision = decision.map_err(|rejection: RunRejection| refuse(&RunRefusal::from(rejection)))?;
+        let decision = match decision {
+            Ok(decision) => decision,
+            Err(rejection) => {
+                if start {
+                    (self.run, self.card) = (None, None);
+                }
+                return Err(refuse(&RunRefusal::from(rejection)));
+            }
+        };
         if start && let Some(card) = &self.card {
             let value = Some(Bytes::from(encoded(card)?));
             recorder.row(RowOp { key: Bytes::from_static(CARD_ROW), value });
@@ -276,6 +296,13 @@ impl RunMachine {
         }
         let definition = Arc::clone(&run.definition);
         let more = decision.more;
+        if more {
+            // Durable: a process that ends before it went on goes on after it.
+            let timer = Timer { id: CONTINUE.to_owned(), due: recorder.now(), payload: Bytes::new() };
+            recorder.timer(TimerRequest::Set(timer));
+        } else if continued {
+            recorder.timer(TimerRequest::Clear(CONTINUE.to_owned()));
+        }
         let events = record(&definition, decision, ended, recorder)?;
         Ok(Decided { change: Some(Change::Events { events, snapshot: None }), reply, more })
     }

@@ -41,14 +41,17 @@ impl Definitions {
 
     /// Remembers a definition; answers the one that was known before, if any.
     pub fn remember(&self, definition: ValidDefinition) -> Arc<ValidDefinition> {
-        let hash = definition.hash();
-        if let Some(known) = self.find(&hash) {
+        self.adopt(Arc::new(definition))
+    }
+
+    /// [`Self::remember`] for a definition that is shared already.
+    pub fn adopt(&self, definition: Arc<ValidDefinition>) -> Arc<ValidDefinition> {
+        let mut known = self.lock();
+        if let Some(known) = known.get(&definition.hash()).and_then(Weak::upgrade) {
             return known;
         }
-        let definition = Arc::new(definition);
-        let mut known = self.lock();
         known.retain(|_, definition| definition.strong_count() > 0);
-        known.insert(hash, Arc::downgrade(&definition));
+        known.insert(definition.hash(), Arc::downgrade(&definition));
         definition
     }
 

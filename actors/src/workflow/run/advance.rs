@@ -9,6 +9,11 @@ use super::state::{Phase, RunState};
 use crate::workflow::definition::ValidDefinition;
 use serde_json::Value;
 
+/// A decision is cut when the inputs of the attempts it starts reach this many bytes.
+const INPUTS_MAX: usize = 512 * 1024;
+/// Largest input of an attempt, in bytes.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
 /// One decision in the making.
 pub(super) struct Turn<'a> {
     pub(super) state: &'a mut RunState,
@@ -16,6 +21,8 @@ pub(super) struct Turn<'a> {
     pub(super) now_us: i64,
     pub(super) draw: &'a mut dyn FnMut() -> f64,
     pub(super) out: Decision,
+    /// Encoded inputs of the attempts started so far.
+    pub(super) input_bytes: usize,
 }
 
 impl RunState {
@@ -35,7 +42,7 @@ impl RunState {
         now_us: i64,
         draw: &mut dyn FnMut() -> f64,
     ) -> Result<Decision, RunRejection> {
-        let mut turn = Turn { state: self, def, now_us, draw, out: Decision::default() };
+        let mut turn = Turn { state: self, def, now_us, draw, out: Decision::default(), input_bytes: 0 };
         turn.input(input)?;
         turn.settle();
         Ok(turn.out)
@@ -72,7 +79,7 @@ impl Turn<'_> {
             if !matches!(self.state.kept.phase, Phase::Running | Phase::Paused) {
                 return;
             }
-            if self.out.events.len() >= EVENTS_MAX && self.has_work() {
+            if (self.out.events.len() >= EVENTS_MAX || self.input_bytes >= INPUTS_MAX) && self.has_work() {
                 self.out.more = true;
                 return;
             }
@@ -124,9 +131,25 @@ impl Turn<'_> {
             Ok(false) => self.apply(RunEvent::StepSkipped { step, reason: SkipReason::Condition }),
             Ok(true) => match plan.input.render(&scope) {
                 Err(error) => self.fail_step(step, StepError::new("input_template", &error.to_string())),
-                Ok(input) => self.start(step, input),
+                Ok(input) => match self.measure(&input) {
+                    Err(message) => self.fail_step(step, StepError::new("input_too_large", &message)),
+                    Ok(()) => self.start(step, input),
+                },
             },
         }
+    }
+
+    /// Counts an input against what one entry may carry.
+    ///
+    /// # Errors
+    /// When it is over the limit of an input.
+    pub(super) fn measure(&mut self, input: &Value) -> Result<(), String> {
+        let bytes = rmp_serde::to_vec_named(input).map_err(|e| e.to_string())?.len();
+        if bytes > INPUT_BYTES_MAX {
+            return Err(format!("the input has {bytes} bytes, over the limit of 1 MiB"));
+        }
+        self.input_bytes += bytes;
+        Ok(())
     }
 
     fn start(&mut self, step: u32, input: Value) {

@@ -83,6 +83,8 @@ impl Turn<'_> {
     /// Arms every timer again; lost attempts are started anew by what follows.
     fn recovered(&mut self, workers: Option<u32>) {
         let workers = self.new_workers(workers);
+        // The lost attempts are over for the shell, too: what starts again starts as another attempt.
+        self.cancel_running();
         for (timer, due_us) in self.state.timers(self.def) {
             self.effect(RunEffect::SetTimer { timer, due_us });
         }
@@ -128,8 +130,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Sets the run aside: what runs is cancelled, retry timers stay, limits on total time stop.
-    fn park(&mut self, reason: &str) {
+    /// Asks the shell to stop every running attempt.
+    fn cancel_running(&mut self) {
         for step in 0..self.def.step_count() {
             if self.state.code(step) == StepCode::Running {
                 let attempt = self.state.attempts(step);
@@ -140,6 +142,11 @@ impl Turn<'_> {
             let attempt = AttemptId { step: undoing.step, attempt: undoing.attempt, undo: true };
             self.effect(RunEffect::CancelAttempt(attempt));
         }
+    }
+
+    /// Sets the run aside: what runs is cancelled, retry timers stay, limits on total time stop.
+    fn park(&mut self, reason: &str) {
+        self.cancel_running();
         for (timer, _) in self.state.timers(self.def) {
             match timer {
                 TimerId::RunDeadline | TimerId::StepDeadline(_) => self.effect(RunEffect::ClearTimer(timer)),

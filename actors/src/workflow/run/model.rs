@@ -128,6 +128,7 @@ impl World {
                 "a row is written once"
             );
         }
+        let recovering = decision.events.iter().any(|event| matches!(event, RunEvent::RunRecovered { .. }));
         for effect in &decision.effects {
             match effect {
                 RunEffect::StartAttempt { attempt, input, .. } => {
@@ -140,10 +141,10 @@ impl World {
                 }
                 RunEffect::CancelAttempt(attempt) => {
                     let old = self.running.remove(&(attempt.step, attempt.undo));
-                    assert_eq!(
-                        old.map(|(number, _)| number),
-                        Some(attempt.attempt),
-                        "what is cancelled was running"
+                    let lost = old.is_none() && recovering;
+                    assert!(
+                        lost || old.map(|(number, _)| number) == Some(attempt.attempt),
+                        "what is cancelled was running, or was lost with the process"
                     );
                 }
                 RunEffect::SetTimer { timer, due_us } => {

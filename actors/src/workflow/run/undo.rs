@@ -22,10 +22,14 @@ impl Turn<'_> {
         let first =
             plan.retry.max_elapsed_ms.is_some() && before.is_none_or(|undoing| undoing.first_us.is_none());
         let scope = RunScope { def: self.def, state: self.state };
-        match plan.input.render(&scope) {
-            Err(error) => {
-                self.undo_failed(step, attempt - 1, StepError::new("input_template", &error.to_string()));
-            }
+        let rendered =
+            plan.input.render(&scope).map_err(|e| StepError::new("input_template", &e.to_string()));
+        let measured = rendered.and_then(|input| match self.measure(&input) {
+            Ok(()) => Ok(input),
+            Err(message) => Err(StepError::new("input_too_large", &message)),
+        });
+        match measured {
+            Err(error) => self.undo_failed(step, attempt - 1, error),
             Ok(input) => {
                 let first_us = first.then_some(self.now_us);
                 self.apply(RunEvent::CompensationStarted { step, attempt, first_us });
