@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example store_bench -- [seconds a cell] [wide entities] [directory]`
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints what it measured")]
+
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -105,7 +107,7 @@ fn percentile(sorted: &[u64], percent: usize) -> f64 {
 /// Lets each group of entities be written by one caller for `time`; prints the cell.
 async fn cell(
     label: &str,
-    store: &Arc<RedbStore>,
+    (store, path): (&Arc<RedbStore>, &Path),
     groups: Vec<Vec<Owned>>,
     time: Duration,
     baseline: f64,
@@ -150,7 +152,7 @@ async fn cell(
     println!(
         "{{\"cell\":\"{label}\",\"callers\":{callers},\"per_second\":{rate:.0},\"vs_baseline\":{:.1},\
          \"p50_ms\":{:.2},\"p99_ms\":{:.2},\"max_ms\":{:.1},\"commits\":{},\"folds\":{},\
-         \"write_us\":{:.2},\"fold_us\":{:.2},\"unfolded_mib\":{:.1}}}",
+         \"write_us\":{:.2},\"fold_us\":{:.2},\"unfolded_mib\":{:.1},\"log_file_mib\":{}}}",
         rate / baseline,
         percentile(&times, 50),
         percentile(&times, 99),
@@ -160,6 +162,7 @@ async fn cell(
         (thread_cpu("stanchion-write") - write) * 1e6 / count,
         (thread_cpu("stanchion-fold") - fold) * 1e6 / count,
         after.unfolded_bytes as f64 / f64::from(1 << 20),
+        std::fs::metadata(format!("{}-log", path.display()))?.len() >> 20,
     );
     Ok(groups)
 }
@@ -228,7 +231,7 @@ async fn run(dir: &Path, time: Duration, wide: usize) -> Result<(), Failure> {
         let path = dir.join(format!("own-{callers}.redb"));
         let store = Arc::new(RedbStore::open(&path, StoreOptions::default())?);
         let groups = split(entities(&store, "own", callers).await?, callers);
-        drop(cell("own", &store, groups, time, base).await?);
+        drop(cell("own", (&store, &path), groups, time, base).await?);
         store.close().await?;
         std::fs::remove_file(&path)?;
     }
@@ -239,7 +242,7 @@ async fn run(dir: &Path, time: Duration, wide: usize) -> Result<(), Failure> {
     store.fold().await?;
     println!("{{\"cell\":\"filled\",\"entities\":{wide},\"mib\":{}}}", std::fs::metadata(&path)?.len() >> 20);
     for callers in [1, 16, 256, 4_096] {
-        let groups = cell("wide", &store, split(all, callers), time, base).await?;
+        let groups = cell("wide", (&store, &path), split(all, callers), time, base).await?;
         all = groups.into_iter().flatten().collect();
     }
     let closing = Instant::now();

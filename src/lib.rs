@@ -1,5 +1,10 @@
 //! Durable agents and workflows on ractor: what a call has acknowledged is on disk.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[cfg(feature = "documents")]
+pub mod documents;
+mod coded;
 pub mod store;
 mod system;
 
@@ -15,6 +20,7 @@ pub use stanchion_actors::{
     env::Env,
     error, ids, store as port,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
+    workflow,
 };
 pub use stanchion_supervisors as supervisors;
 

@@ -18,6 +18,7 @@ use crate::{
     store::Incarnation,
     task::TaskScope,
     volatile::Volatiles,
+    workflow::CoordinatorMsg,
 };
 
 /// Where a service actor is in force. A message that finds none is not kept: a service that starts reads the
@@ -62,6 +63,8 @@ pub struct Services {
     pub effects: Place<EffectsMsg>,
     /// Owns the store.
     pub persistence: Place<PersistenceMsg>,
+    /// Routes to workflow runs.
+    pub coordinator: Place<CoordinatorMsg>,
 }
 
 /// What an environment is made of.
@@ -82,6 +85,8 @@ pub struct EnvParts {
     pub seed: u64,
     /// New external commands are refused while true.
     pub draining: Arc<AtomicBool>,
+    /// Whether entities only answer: nothing that was in flight is taken up again.
+    pub passive: bool,
 }
 
 /// The environment of a system's actors.
@@ -176,6 +181,12 @@ impl Env {
     #[must_use]
     pub fn next_seed(&self) -> u64 {
         self.seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
+    }
+
+    /// Whether entities only answer: nothing that was in flight is taken up again.
+    #[must_use]
+    pub fn is_passive(&self) -> bool {
+        self.parts.passive
     }
 
     /// Whether new external commands are refused.

@@ -9,16 +9,16 @@ use super::{
     backends::{Backends, StoreFile},
     crash::CrashPoint,
     log::RedoLog,
+    pace::freeze,
     read::Readers,
     shared::Shared,
     tables::{DataMeta, put_meta},
-    writer::freeze,
 };
 
 /// What has to end beside the writer.
 pub(crate) struct Ending {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) readers: Arc<Readers>,
+    pub(crate) readers: [Arc<Readers>; 2],
     pub(crate) backends: Arc<dyn Backends>,
     pub(crate) data: Arc<Database>,
     pub(crate) fold: JoinHandle<DataMeta>,
@@ -30,7 +30,9 @@ pub(crate) fn end(log: RedoLog, ending: Ending) {
     if shared.poisoned().is_none() {
         fold_all(&shared);
     }
-    readers.stop();
+    for threads in readers {
+        threads.stop();
+    }
     shared.fold(|fold| fold.stop = true);
     let meta = fold.join();
     let ended = match (shared.poisoned(), meta) {

@@ -17,11 +17,13 @@ mod memtable;
 mod open;
 mod open_error;
 mod options;
+mod pace;
 mod pack;
 mod pending;
 mod queries;
 mod read;
 mod redb_store;
+mod reply;
 mod restore;
 mod shared;
 mod slices;
@@ -33,9 +35,10 @@ mod view;
 mod writer;
 
 #[cfg(feature = "testing")]
-pub use self::crash::{CrashPoint, CrashPoints};
+pub use self::crash::CrashPoints;
 pub use self::{
     backends::{Backends, FileBackends, StoreFile},
+    crash::CrashPoint,
     open_error::OpenError,
     options::StoreOptions,
     redb_store::RedbStore,

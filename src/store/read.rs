@@ -25,12 +25,12 @@ pub(crate) struct Readers {
 
 impl Readers {
     /// Starts `threads` readers with a bounded queue each.
-    pub(crate) fn start(threads: usize, queue_items: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(name: &str, threads: usize, queue_items: usize) -> std::io::Result<Self> {
         let (mut queues, mut handles) = (Vec::new(), Vec::new());
         for _ in 0..threads.max(1) {
             let queue = Arc::new(HandOff::<Job>::new(queue_items, usize::MAX));
             let of_thread = queue.clone();
-            let builder = std::thread::Builder::new().name("stanchion-read".into());
+            let builder = std::thread::Builder::new().name(name.into());
             handles.push(builder.spawn(move || serve(&of_thread))?);
             queues.push(queue);
         }

@@ -24,6 +24,7 @@ use super::{
     open::{Opener, Recovered},
     open_error::OpenError,
     options::StoreOptions,
+    pending::create,
     read::Readers,
     shared::{Answer, Job, Shared, count},
     tables::{corrupt, decode_row, name as table_name},
@@ -42,6 +43,8 @@ pub struct RedbStore {
     backends: Arc<dyn Backends>,
     shared: Arc<Shared>,
     readers: Arc<Readers>,
+    /// Runs what takes long, so that no read waits behind a backup.
+    upkeep: Arc<Readers>,
     writer: Mutex<Option<JoinHandle<()>>>,
     writer_id: ThreadId,
 }
@@ -54,6 +57,9 @@ impl std::fmt::Debug for RedbStore {
             .finish_non_exhaustive()
     }
 }
+
+/// Most backups and folds asked for at once.
+const UPKEEP_MAX_JOBS: usize = 64;
 
 impl RedbStore {
     /// Opens the store at `path`, making it if there is none, and recovers what the log holds.
@@ -70,8 +76,9 @@ impl RedbStore {
         let view = View::new(mem, data.clone(), Some(log.database()));
         let shared = Shared::new(options, view, &meta, next_entity, last, unfolded_bytes);
         let io = |source| OpenError::Io { path: path.clone(), source };
-        let readers = Readers::start(shared.options.reader_threads, shared.options.read_queue_items);
-        let readers = Arc::new(readers.map_err(io)?);
+        let limits = (shared.options.reader_threads, shared.options.read_queue_items);
+        let readers = Arc::new(Readers::start("stanchion-read", limits.0, limits.1).map_err(io)?);
+        let upkeep = Arc::new(Readers::start("stanchion-upkeep", 1, UPKEEP_MAX_JOBS).map_err(io)?);
         let writer = Writer::new(shared.clone(), log, last);
         let fold = {
             let (shared, data) = (shared.clone(), data.clone());
@@ -80,7 +87,7 @@ impl RedbStore {
         };
         let ending = Ending {
             shared: shared.clone(),
-            readers: readers.clone(),
+            readers: [readers.clone(), upkeep.clone()],
             backends: backends.clone(),
             data,
             fold,
@@ -88,7 +95,7 @@ impl RedbStore {
         let thread = std::thread::Builder::new().name("stanchion-write".into());
         let handle = thread.spawn(move || end(writer.run(), ending)).map_err(io)?;
         let writer_id = handle.thread().id();
-        Ok(Self { path, backends, shared, readers, writer: Mutex::new(Some(handle)), writer_id })
+        Ok(Self { path, backends, shared, readers, upkeep, writer: Mutex::new(Some(handle)), writer_id })
     }
 
     /// Identity of the store, given at its creation.
@@ -112,7 +119,7 @@ impl RedbStore {
 
     fn await_fold(&self) -> BoxFuture<'static, Result<(), StoreError>> {
         let shared = self.shared.clone();
-        self.readers.run(move || {
+        self.upkeep.run(move || {
             shared.fold(|fold| fold.urgent = true);
             drop(shared.await_fold(None, |fold| fold.busy && !fold.stop));
             shared.fold(|fold| fold.urgent = false);
@@ -160,31 +167,6 @@ impl RedbStore {
         let row = self.shared.view.peek(Table::Name, &key)??;
         Some(decode_row(Table::Name, &key, &row))
     }
-}
-
-/// Lookups of a name before its number is given without letting other creations in between.
-const CREATE_FREE_LOOKS: usize = 4;
-
-fn create(shared: &Shared, name: &Name) -> Result<Created, StoreError> {
-    for look in 0.. {
-        let pending = shared.pending.lock();
-        if let Some(entity) = pending.of_name(name) {
-            return Ok(Created::New(entity));
-        }
-        let left = pending.left;
-        let held = (look >= CREATE_FREE_LOOKS).then_some(pending);
-        if let Some(entity) = shared.view.snapshot()?.resolve(name)? {
-            return Ok(Created::Exists(entity));
-        }
-        let mut pending = held.unwrap_or_else(|| shared.pending.lock());
-        if let Some(entity) = pending.of_name(name) {
-            return Ok(Created::New(entity));
-        }
-        if pending.left == left {
-            return Ok(Created::New(pending.give(name)));
-        }
-    }
-    Err(StoreError::NotApplied("the name was not settled".into()))
 }
 
 impl Store for RedbStore {
@@ -303,7 +285,7 @@ impl Store for RedbStore {
 
     fn backup(&self, to: PathBuf, force: bool) -> BoxFuture<'_, Result<(), StoreError>> {
         let (shared, backends) = (self.shared.clone(), self.backends.clone());
-        self.readers.run(move || super::backup::backup(&shared, backends.as_ref(), &to, force))
+        self.upkeep.run(move || super::backup::backup(&shared, backends.as_ref(), &to, force))
     }
 
     fn stats(&self) -> StoreStats {
@@ -315,7 +297,8 @@ impl Store for RedbStore {
     }
 
     fn poisoned(&self) -> Option<String> {
-        self.shared.poisoned().map(str::to_owned)
+        let closed = self.shared.queue.is_closed().then(|| "closed".to_owned());
+        self.shared.poisoned().map(str::to_owned).or(closed)
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -16,6 +16,7 @@ use stanchion_actors::{
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
     volatile::{Volatile, Volatiles},
+    workflow::{Definitions, Workflows, run_kind},
 };
 use stanchion_supervisors::{Intensity, SupervisorStartError};
 
@@ -53,6 +54,7 @@ pub struct Builder {
     store: StoreOptions,
     activities_at_once: usize,
     wake: bool,
+    run_workers: Option<u32>,
     intensity: Intensity,
     shards: usize,
     volatiles: Vec<RegisterVolatile>,
@@ -77,6 +79,7 @@ impl Builder {
             store: StoreOptions::default(),
             activities_at_once: 1_024,
             wake: true,
+            run_workers: None,
             intensity: Intensity::default(),
             shards: 4,
             volatiles: Vec::new(),
@@ -155,6 +158,12 @@ impl Builder {
         self
     }
 
+    /// Workers of workflow runs that are taken up again; default: as many as they were started with.
+    pub fn run_workers(mut self, workers: u32) -> Self {
+        self.run_workers = Some(workers);
+        self
+    }
+
     /// Crashes of one entity, and of one service, that are borne; default 3 in 5 s.
     pub fn intensity(mut self, intensity: Intensity) -> Self {
         self.intensity = intensity;
@@ -219,8 +228,11 @@ impl Builder {
         let fresh = uuid::Uuid::now_v7();
         let id = self.id.unwrap_or_else(|| Arc::from(fresh.to_string()));
         let draining = Arc::new(AtomicBool::new(false));
+        let definitions = Arc::new(Definitions::default());
+        let mut kinds = self.kinds;
+        kinds.push(run_kind(Arc::clone(&definitions), self.run_workers));
         let supervisors = Supervisors::new(self.shards, self.shards);
-        let directory = Directory::new(self.kinds, supervisors, Arc::clone(&draining))?;
+        let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;
         let env = Env::new(EnvParts {
             tasks: TaskScope::root(&id),
             system: id,
@@ -230,6 +242,7 @@ impl Builder {
             incarnation: Incarnation(fresh.as_u64_pair().1),
             seed: fresh.as_u64_pair().0,
             draining,
+            passive: !self.wake,
         });
         for register in self.volatiles {
             register(env.volatiles())?;
@@ -240,13 +253,15 @@ impl Builder {
             activities: Arc::new(activities),
             activities_at_once: self.activities_at_once,
             intensity: self.intensity,
-            timers: self.wake,
+            definitions: Arc::clone(&definitions),
+            awake: self.wake,
         };
         let root = tree::start(plan).await?;
         if self.wake {
             wake::start(&env);
         }
-        Ok(System { env, root })
+        let workflows = Workflows::new(Arc::clone(&env), definitions);
+        Ok(System { env, root, workflows })
     }
 }
 

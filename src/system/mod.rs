@@ -14,6 +14,7 @@ use stanchion_actors::{
     ids::{Name, NameError},
     store::{Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
+    workflow::Workflows,
 };
 use stanchion_supervisors::{Shutdown, Supervisor};
 
@@ -40,6 +41,7 @@ pub struct StopReport {
 pub struct System {
     env: Arc<Env>,
     root: Supervisor,
+    workflows: Workflows,
 }
 
 impl std::fmt::Debug for System {
@@ -50,7 +52,6 @@ impl std::fmt::Debug for System {
 
 impl System {
     /// Begins to describe a system.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -96,6 +97,12 @@ impl System {
     /// Dropped before the commit was handed over, nothing is applied; after that it may be.
     pub async fn transact(&self, transaction: Transact) -> Result<Replies, CallFailure> {
         transaction.run(&self.env).await
+    }
+
+    /// Workflow runs.
+    #[must_use]
+    pub fn workflows(&self) -> &Workflows {
+        &self.workflows
     }
 
     /// The store in force.

@@ -13,6 +13,7 @@ use stanchion_actors::{
     entity::{Activities, EffectsMsg, OutboxActor, TaskSupervisorActor, TaskSupervisorArgs, TimersActor},
     env::Env,
     persistence::{PersistenceActor, PersistenceArgs, StoreOpener},
+    workflow::{CoordinatorActor, CoordinatorArgs, Definitions},
 };
 use stanchion_supervisors::{
     ChildSpec, EntitySupervisorActor, EntitySupervisorArgs, Init, Intensity, Strategy, Supervisor,
@@ -26,8 +27,19 @@ pub(super) struct Plan {
     pub(super) activities: Arc<Activities>,
     pub(super) activities_at_once: usize,
     pub(super) intensity: Intensity,
-    /// Whether timers fire.
-    pub(super) timers: bool,
+    pub(super) definitions: Arc<Definitions>,
+    /// Whether timers fire and activities run.
+    pub(super) awake: bool,
+}
+
+impl Plan {
+    fn activities(&self) -> TaskSupervisorArgs {
+        TaskSupervisorArgs {
+            env: Arc::clone(&self.env),
+            activities: Arc::clone(&self.activities),
+            limit: self.activities_at_once,
+        }
+    }
 }
 
 /// Starts the tree.
@@ -50,18 +62,12 @@ pub(super) async fn start(plan: Plan) -> Result<Supervisor, SupervisorStartError
 fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
     let env = &plan.env;
     let mut spec = SupervisorSpec::new(Strategy::OneForOne).intensity(plan.intensity);
-    let tasks = Arc::clone(plan);
-    spec = spec.child(ChildSpec::actor("task-supervisor", move || {
-        let args = TaskSupervisorArgs {
-            env: Arc::clone(&tasks.env),
-            activities: Arc::clone(&tasks.activities),
-            limit: tasks.activities_at_once,
-        };
-        (TaskSupervisorActor, args)
-    }));
-    if plan.timers {
+    if plan.awake {
+        let tasks = Arc::clone(plan);
         let timers = Arc::clone(env);
-        spec = spec.child(ChildSpec::actor("timers", move || (TimersActor, Arc::clone(&timers))));
+        spec = spec
+            .child(ChildSpec::actor("task-supervisor", move || (TaskSupervisorActor, tasks.activities())))
+            .child(ChildSpec::actor("timers", move || (TimersActor, Arc::clone(&timers))));
     }
     let outbox = Arc::clone(env);
     spec = spec.child(ChildSpec::actor("outbox", move || (OutboxActor, Arc::clone(&outbox))));
@@ -75,7 +81,8 @@ fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
     for shard in supervisors.runs() {
         spec = spec.child(shard_spec(plan, format!("workflow-supervisor-{shard}"), shard));
     }
-    spec
+    let coordinator = CoordinatorArgs { env: Arc::clone(env), definitions: Arc::clone(&plan.definitions) };
+    spec.child(ChildSpec::actor("coordinator", move || (CoordinatorActor, coordinator.clone())))
 }
 
 fn shard_spec(plan: &Arc<Plan>, id: String, shard: usize) -> ChildSpec {

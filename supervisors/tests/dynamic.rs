@@ -62,13 +62,13 @@ async fn the_classical_mode_counts_all_children_together() {
     }
     world.crash("a");
     world.settle().await;
-    supervisor.ended().await;
     let events = world.take();
     assert_eq!(events[..2], ["end a boom", "giveup a"]);
     let mut rest = events[2..4].to_vec();
     rest.sort();
     assert_eq!(rest, ["end b shutdown", "end c shutdown"]);
     assert_eq!(events[4..], ["end sup shutdown"]);
+    supervisor.ended().await;
     world.assert_nobody_lives().await;
 }
 

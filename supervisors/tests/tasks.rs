@@ -102,9 +102,10 @@ async fn a_killed_task_supervisor_takes_its_tasks_along_and_comes_back_empty() {
 struct Worker;
 
 struct WorkerState {
-    _guard: ActorGuard,
     _scope: TaskScope,
     _permit: OwnedSemaphorePermit,
+    /// The last to be dropped: who has left the census has returned everything else.
+    _guard: ActorGuard,
 }
 
 async fn work() {
@@ -172,8 +173,9 @@ async fn a_killed_parent_leaves_no_orphan_among_a_thousand_children() {
     }
 }
 
-/// SUP-2: memory after round 100 within 5 % of round 10.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// SUP-2: memory after round 100 within 5 % of round 10. On one thread, for what is asked is whether anything is kept:
+/// with several, glibc's arenas alone move the resident size by a third; with `MALLOC_ARENA_MAX=1` they do not.
+#[tokio::test]
 #[ignore = "campaign: takes a minute; run alone"]
 async fn a_hundred_killed_parents_leave_no_memory_behind() {
     let mut after_ten = 0;

@@ -1,9 +1,17 @@
 //! What survives when the power goes, at every sync of either file.
 
 #![cfg(feature = "testing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod kill;
 
 use std::sync::{
     Arc,
@@ -26,6 +34,15 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// The version that is there, if what was acknowledged is.
 async fn version_of(store: &stanchion::store::RedbStore, entity: EntityId) -> u64 {
     store.load(entity).await.unwrap().and_then(|loaded| loaded.head().map(|head| head.version.0)).unwrap_or(0)
+}
+
+/// Checks an open store against the model: at least the acknowledged entries, each whole; then closes it.
+async fn check_store(store: stanchion::store::RedbStore, thing: &Name, acked: u64) {
+    let entity = store.create(thing).await.unwrap().entity();
+    let version = version_of(&store, entity).await;
+    assert!(version >= acked, "acknowledged {acked}, found {version}");
+    assert_is_at(&store, entity, thing, version, History::Forever).await;
+    store.close().await.unwrap();
 }
 
 /// Opens what survived and checks it against the model: at least the acknowledged entries, each whole.
@@ -89,7 +106,7 @@ fn a_torn_flush_loses_nothing_acknowledged() {
             draw ^= draw << 13;
             draw ^= draw >> 7;
             draw ^= draw << 17;
-            draw % 2 == 0
+            draw.is_multiple_of(2)
         });
         block_on(check(&disk, &thing, cut.marker, History::Last(5)));
     }
@@ -166,11 +183,11 @@ fn runs(ops: &[Op], seed: u64) {
                 Op::Fold => store.as_ref().unwrap().fold().await.unwrap(),
                 Op::Reopen => {
                     let mut draw = seed | 1;
-                    let survivors = disk.cut().survivors(|_| {
+                    let survivors = disk.power_off().survivors(|_| {
                         draw ^= draw << 13;
                         draw ^= draw >> 7;
                         draw ^= draw << 17;
-                        draw % 2 == 0
+                        draw.is_multiple_of(2)
                     });
                     drop(store.take());
                     disk = survivors;
@@ -237,6 +254,8 @@ fn rows_deleted_above_the_data_file_stay_deleted_after_a_crash() {
         write(&store, token, &thing, 4..=4, History::Forever, &AtomicU64::new(0)).await;
         let rows = store.rows(token.entity, Bytes::new(), Bytes::new(), 10).await.unwrap();
         let survivors = disk.cut().survivors(|_| false);
+        let report = verify("memory.redb", &small(&survivors)).unwrap();
+        assert_eq!((report.faults, report.entities), (vec![], 1), "the log counts as well");
         let again = open_on(&survivors);
         assert_eq!(again.rows(token.entity, Bytes::new(), Bytes::new(), 10).await.unwrap(), rows);
     });

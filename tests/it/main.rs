@@ -1,5 +1,12 @@
 //! Integration tests, a module per area.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 #[cfg(feature = "testing")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,15 +15,22 @@ mod kit;
 
 mod calls;
 mod dedup;
+#[cfg(feature = "documents")]
+mod documents;
 mod effects;
 mod entities;
+mod errors;
+mod history;
 mod mailbox;
 mod outbox;
 mod recovery;
 #[cfg(feature = "testing")]
 mod store_backup;
 #[cfg(feature = "testing")]
+mod store_conformance;
+#[cfg(feature = "testing")]
 mod store_redb;
 mod timers;
 mod transact;
 mod volatile;
+mod workflows;

@@ -55,12 +55,12 @@ pub(crate) fn entry(name: &Name, version: u64, state: &[u8], history: History) -
 /// An entry that touches every table, determined by `name` and `version`.
 pub(crate) fn rich(name: &Name, version: u64, history: History) -> Entry {
     let mut entry = entry(name, version, format!("{name} at {version}").as_bytes(), history);
-    if version % 3 != 0 {
+    if !version.is_multiple_of(3) {
         let snapshot = None;
         entry.change = Change::Events { events: vec![Bytes::from(format!("event {version}"))], snapshot };
     }
     let key = Bytes::from(format!("row {}", version % 5));
-    let value = (version % 4 != 0).then(|| Bytes::from(format!("value {version}")));
+    let value = (!version.is_multiple_of(4)).then(|| Bytes::from(format!("value {version}")));
     entry.rows = vec![RowOp { key, value }];
     let timer =
         Timer { id: format!("t{}", version % 2), due: Timestamp(version as i64), payload: Bytes::new() };

@@ -137,16 +137,16 @@ where
             Input::Command(payload) => self.command(payload, &mut ctx)?,
             Input::Timer(timer) => self.command(&timer.payload, &mut ctx)?,
             Input::Completion(done) => (self.state.completed((*done).clone(), &mut ctx), Bytes::new()),
-            Input::Recovered | Input::CrashLooped(_) => (Vec::new(), Bytes::new()),
+            Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => (Vec::new(), Bytes::new()),
         };
         if events.is_empty() {
-            return Ok(Decided { change: None, reply });
+            return Ok(Decided { change: None, reply, more: false });
         }
         let encoded: Result<Vec<Bytes>, _> =
             events.iter().map(|event| encode(event).map(Bytes::from)).collect();
         let change = Change::Events { events: encoded.map_err(malformed)?, snapshot: None };
         self.staged = events;
-        Ok(Decided { change: Some(change), reply })
+        Ok(Decided { change: Some(change), reply, more: false })
     }
 
     fn accept(&mut self) {

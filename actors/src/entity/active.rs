@@ -68,9 +68,9 @@ impl Active {
         env: Arc<Env>,
         cell: Arc<EntityCell>,
         token: Token,
+        mut machine: Box<dyn Machine>,
         loaded: Loaded,
     ) -> Result<Self, Unreadable> {
-        let mut machine = (cell.kind().machine)(cell.name());
         let head = loaded.head().cloned();
         if let Some(head) = &head {
             let known = cell.kind().schema;
@@ -127,11 +127,8 @@ impl Active {
     /// Reads back the private rows that the machine asks for.
     pub(crate) async fn restore_rows(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         for key in self.machine.rows_needed() {
-            let mut after = key.to_vec();
-            after.push(0);
-            let found = store.rows(self.entity, key.clone(), Bytes::from(after), 1).await?;
-            if let Some((_, value)) = found.first() {
-                self.machine.restore_row(&key, value);
+            if let Some(value) = store.row(self.entity, key.clone()).await? {
+                self.machine.restore_row(&key, &value);
             }
         }
         Ok(())
@@ -225,6 +222,7 @@ impl Active {
                     self.panics = 0;
                     return Err(DecideError::NotAccepted(refused));
                 }
+                Err(panic) if !self.machine.is_sound() => std::panic::resume_unwind(panic),
                 Err(panic) => {
                     self.panics += 1;
                     if self.panics >= self.cell.kind().options.poison_after {
@@ -309,7 +307,11 @@ impl Active {
                     // activation starts it.
                     After::Start(effect) if !self.is_current(&effect.id, effect.attempt) => continue,
                     After::Returned(seq, _) => drop(self.returned.remove(seq)),
-                    After::Start(_) | After::Cancel(_) | After::Deliver(..) | After::Arm(_) => {}
+                    After::Start(_)
+                    | After::Cancel(_)
+                    | After::Deliver(..)
+                    | After::Arm(_)
+                    | After::Publish(_) => {}
                 }
                 after.perform(&self.env, &self.cell, self.entity);
             }
@@ -342,15 +344,7 @@ fn drop_uncalled(done: crate::store::Completer) {
 }
 
 fn restore_machine(machine: &mut dyn Machine, loaded: &Loaded) -> Result<(), Unreadable> {
-    let mut stored = Restored::default();
-    if let Some(checkpoint) = &loaded.checkpoint {
-        stored.state = Some((checkpoint.head.schema, checkpoint.state.as_ref()));
-    }
-    for entry in &loaded.tail {
-        if let Change::Events { events, .. } = &entry.change {
-            stored.events.extend(events.iter().map(|event| (entry.head.schema, event.as_ref())));
-        }
-    }
+    let stored = Restored::of(loaded);
     catch_unwind(AssertUnwindSafe(|| machine.restore(&stored))).unwrap_or_else(|panic| {
         Err(Unreadable(format!("restoring panicked: {}", panic_text(panic.as_ref()))))
     })

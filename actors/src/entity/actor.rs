@@ -8,13 +8,15 @@ use stanchion_sync::Claim;
 use super::{
     active::{Active, Broken},
     cell::EntityCell,
+    machine::{Machine, Unreadable},
     mail::Item,
     msg::EntityMsg,
 };
 use crate::{
     env::Env,
     error::{FailureKind, Unavailable},
-    store::{Activated, StoreError},
+    ids::EntityId,
+    store::{Activated, Store, StoreError},
     task::ActorGuard,
 };
 
@@ -137,10 +139,12 @@ impl EntityState {
 
     /// Takes the entity from the store. False: it is not available now; callers were answered.
     async fn activate(&mut self) -> bool {
+        let first = self.cell.entity().is_none();
         match load(&self.env, &self.cell).await {
             Ok(mut active) => {
                 // What was in flight is taken up before anything else is handled.
-                let recovered = active.handle(Item::Recover);
+                let recovered =
+                    if self.env.is_passive() { Ok(()) } else { active.handle(Item::Recover { first }) };
                 self.active = Some(active);
                 self.failures = 0;
                 if let Err(broken) = recovered {
@@ -215,12 +219,33 @@ async fn load(env: &Arc<Env>, cell: &Arc<EntityCell>) -> Result<Active, FailureK
     };
     let loaded = store.load(entity).await.map_err(failed)?.unwrap_or_default();
     let inbox = loaded.inbox.clone();
-    let mut active = Active::restore(Arc::clone(env), Arc::clone(cell), token, loaded)
-        .map_err(|unreadable| FailureKind::Unavailable(Unavailable::Quarantined(unreadable.to_string())))?;
+    let quarantined =
+        |unreadable: Unreadable| FailureKind::Unavailable(Unavailable::Quarantined(unreadable.to_string()));
+    let mut machine = (cell.kind().machine)(cell.name());
+    if let Some(hash) =
+        prelude(machine.as_mut(), store.as_ref(), entity).await.map_err(failed)?.map_err(quarantined)?
+    {
+        let definition = store.definition(hash).await.map_err(failed)?;
+        let missing = || quarantined(Unreadable("its definition is missing".into()));
+        machine.restore_definition(&definition.ok_or_else(missing)?).map_err(quarantined)?;
+    }
+    let mut active =
+        Active::restore(Arc::clone(env), Arc::clone(cell), token, machine, loaded).map_err(quarantined)?;
     active.restore_rows(store.as_ref()).await.map_err(failed)?;
     env.directory().learn(entity, cell);
     for (position, item) in inbox {
         cell.push_inbox(position, item);
     }
     Ok(active)
+}
+
+/// Reads the row that a machine needs before it is restored.
+async fn prelude(
+    machine: &mut dyn Machine,
+    store: &dyn Store,
+    entity: EntityId,
+) -> Result<Result<Option<[u8; 32]>, Unreadable>, StoreError> {
+    let Some(key) = machine.prelude() else { return Ok(Ok(None)) };
+    let found = store.row(entity, key).await?;
+    Ok(found.map_or(Ok(None), |row| machine.restore_prelude(&row)))
 }

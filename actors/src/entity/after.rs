@@ -22,6 +22,8 @@ pub(crate) enum After {
     Returned(u64, crate::ids::Name),
     /// Tell the timer service.
     Arm(Due),
+    /// Tell those who follow the status.
+    Publish(String),
 }
 
 impl After {
@@ -39,6 +41,7 @@ impl After {
                 let sender = Arc::clone(cell);
                 services.outbox.cast(OutboxMsg::Offer { sender, entity, messages, complete });
             }
+            Self::Publish(status) => cell.publish_status(status),
             Self::Returned(seq, to) => {
                 cell.settled(seq);
                 services.outbox.cast(OutboxMsg::Returned { sender: entity, to, seq });

@@ -12,7 +12,7 @@ use std::{
 
 use ractor::ActorRef;
 use stanchion_sync::{Claim, Doorbell, Gate, GateRefusal, OwnerSlot, Permit};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     machine::Kind,
@@ -65,6 +65,8 @@ pub struct EntityCell {
     draining: Arc<AtomicBool>,
     /// Why no actor may start, when it crashed too often.
     blocked: Mutex<Option<String>>,
+    /// The last durable status that differed from the one before.
+    status: watch::Sender<String>,
     made: Instant,
     /// Last time an actor looked at the mailbox, in milliseconds after `made`.
     last_used_ms: AtomicU64,
@@ -100,6 +102,7 @@ impl EntityCell {
             entity: OnceLock::new(),
             draining,
             blocked: Mutex::new(None),
+            status: watch::Sender::default(),
             made: Instant::now(),
             last_used_ms: AtomicU64::new(0),
             outgoing: Mutex::default(),
@@ -394,6 +397,16 @@ impl EntityCell {
     /// Makes the next actor park what can be parked, before it does anything else.
     pub fn push_crash_loop(self: &Arc<Self>, why: &str) {
         self.lock().internal.push_front(Item::CrashLooped(why.to_owned()));
+    }
+
+    /// Follows the entity's status: told after the commit of each change.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<String> {
+        self.status.subscribe()
+    }
+
+    pub(crate) fn publish_status(&self, status: String) {
+        self.status.send_replace(status);
     }
 
     /// An actor looks at the mailbox.

@@ -148,7 +148,7 @@ impl Actor for TaskSupervisorActor {
         env.services().effects.register(myself);
         // What ran under a runner before this one has ended with it: its entities start it anew.
         for cell in env.directory().cells().into_iter().filter(|cell| cell.is_active()) {
-            cell.push_internal(Item::Recover);
+            cell.push_internal(Item::Recover { first: false });
         }
         Ok(TaskSupervisorState {
             scope: env.tasks().child("activities"),

@@ -38,12 +38,13 @@ impl Active {
             Item::Inbox(position, item) => self.handle_inbox(position, item),
             Item::Timer(id) => self.handle_timer(id),
             Item::Completion(completion, returned) => self.handle_completion(completion, returned),
-            Item::Recover => self.handle_recover(),
+            Item::Recover { first } => self.handle_recover(first),
             Item::Reoffer => {
                 self.reoffer = true;
                 Ok(())
             }
             Item::CrashLooped(why) => self.handle_crash_loop(&why),
+            Item::Continue => self.handle_continue(),
             Item::Prepare(prepare) => self.handle_prepare(prepare),
         }
     }
@@ -83,6 +84,7 @@ impl Active {
         let dedup = self.dedup.remember(record, self.version().next(), settled_below, now);
         match self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now) {
             Ok(version) => {
+                self.go_on(decided.more);
                 self.hold(version, reply, Ok(decided.reply));
                 Ok(())
             }
@@ -180,6 +182,7 @@ impl Active {
         let consumed = vec![Consumed::Message { sender, seq }];
         let draft = Draft { consumed, dedup, cause, ..Draft::default() };
         let version = self.record(decided.change, recorder, draft, now)?;
+        self.go_on(decided.more);
         self.hold(version, reply, Ok(decided.reply));
         Ok(Ok(()))
     }
@@ -207,6 +210,7 @@ impl Active {
                 let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
                 let draft = Draft { consumed, dedup, cause: item.cause, ..Draft::default() };
                 let version = self.record(decided.change, recorder, draft, now)?;
+                self.go_on(decided.more);
                 self.hold(version, back, Ok(Bytes::new()));
                 Ok(())
             }
@@ -310,6 +314,7 @@ impl Active {
                     return Ok(());
                 }
                 let version = self.record(decided.change, recorder, draft, now)?;
+                self.go_on(decided.more);
                 self.hold(version, back, Ok(Bytes::new()));
                 Ok(())
             }
@@ -339,16 +344,16 @@ impl Active {
     }
 
     /// Takes up again what was in flight when the entity's last life ended.
-    fn handle_recover(&mut self) -> Result<(), Broken> {
+    fn handle_recover(&mut self, first: bool) -> Result<(), Broken> {
         if self.head.is_none() {
             return Ok(());
         }
         let before: Vec<String> = self.effects.keys().cloned().collect();
         let now = self.env.now();
-        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Recover);
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Recover { first });
         let draft = Draft::default();
         let known = self.afters.len();
-        self.handle_own(&Input::Recovered, draft, back, ("recovery", Bytes::new()), now)?;
+        self.handle_own(&Input::Recovered { first }, draft, back, ("recovery", Bytes::new()), now)?;
         let restarted: Vec<String> = self
             .afters
             .iter()
@@ -371,6 +376,19 @@ impl Active {
         let now = self.env.now();
         let draft = Draft::default();
         self.handle_own(&Input::CrashLooped(why), draft, ReplyPort::none(), ("crash loop", Bytes::new()), now)
+    }
+
+    /// A decision that was cut goes on in an entry of its own.
+    fn go_on(&self, more: bool) {
+        if more {
+            self.cell.push_internal(Item::Continue);
+        }
+    }
+
+    fn handle_continue(&mut self) -> Result<(), Broken> {
+        let now = self.env.now();
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Continue);
+        self.handle_own(&Input::Continue, Draft::default(), back, ("continuation", Bytes::new()), now)
     }
 
     fn handle_prepare(&mut self, prepare: Prepare) -> Result<(), Broken> {
@@ -416,6 +434,7 @@ impl Active {
         if decided.change.is_some() || !recorder.is_empty() {
             let draft = Draft { cause: cause.clone(), ..Draft::default() };
             self.record(decided.change, recorder, draft, now).map_err(PrepareError::Broken)?;
+            self.go_on(decided.more);
         }
         Ok(decided.reply)
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ctx::Recorder, policy::MailboxOptions};
 use crate::{
     error::Refusal,
-    store::{Change, History, Timer},
+    store::{Change, History, Loaded, Timer},
 };
 
 /// What an entity is asked to handle.
@@ -20,10 +20,15 @@ pub enum Input<'a> {
     Completion(&'a Completion),
     /// A timer fired.
     Timer(&'a Timer),
-    /// First after an activation that found something stored.
-    Recovered,
+    /// First after an activation that found something stored, and when the runner of effects restarted.
+    Recovered {
+        /// Whether this process has not activated the entity before.
+        first: bool,
+    },
     /// The actor crashed too often; parks what supports parking.
     CrashLooped(&'a str),
+    /// The last decision asked to go on: it was cut, to keep its entry small.
+    Continue,
 }
 
 /// The end of something the entity started.
@@ -115,6 +120,16 @@ pub struct Decided {
     pub change: Option<Change>,
     /// Encoded reply.
     pub reply: Bytes,
+    /// Whether the machine has more to decide at once, in an entry of its own ([`Input::Continue`]).
+    pub more: bool,
+}
+
+impl Decided {
+    /// Nothing changed, nothing to say.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { change: None, reply: Bytes::new(), more: false }
+    }
 }
 
 /// Why a machine did not accept an input.
@@ -140,11 +155,55 @@ pub struct Restored<'a> {
     pub events: Vec<(u16, &'a [u8])>,
 }
 
+impl<'a> Restored<'a> {
+    /// From what an activation reads.
+    #[must_use]
+    pub fn of(loaded: &'a Loaded) -> Self {
+        let mut stored = Self::default();
+        if let Some(checkpoint) = &loaded.checkpoint {
+            stored.state = Some((checkpoint.head.schema, checkpoint.state.as_ref()));
+        }
+        for entry in &loaded.tail {
+            if let Change::Events { events, .. } = &entry.change {
+                stored.events.extend(events.iter().map(|event| (entry.head.schema, event.as_ref())));
+            }
+        }
+        stored
+    }
+}
+
 /// A durable state machine behind bytes. Sync and pure but for what it records.
 ///
 /// `decide` stages; `accept` makes the staged state the current one; without `accept`, the next `decide`
 /// starts from the current state again.
 pub trait Machine: Send {
+    /// Key of a private row that is read before [`Machine::restore`], if the machine has one.
+    fn prelude(&self) -> Option<Bytes> {
+        None
+    }
+
+    /// Gives back the prelude; answers the content hash of the definition to be read before restoring.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when it does not decode.
+    fn restore_prelude(&mut self, _row: &[u8]) -> Result<Option<[u8; 32]>, Unreadable> {
+        Ok(None)
+    }
+
+    /// Gives back the definition asked for by the prelude.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when it does not decode, or does not hold.
+    fn restore_definition(&mut self, _bytes: &[u8]) -> Result<(), Unreadable> {
+        Ok(())
+    }
+
+    /// Whether the state can be relied on after a panic in `decide`. A machine that decides on a copy is sound; one
+    /// that is not ends its actor, which reads the state anew.
+    fn is_sound(&self) -> bool {
+        true
+    }
+
     /// Sets the state from what is stored.
     ///
     /// # Errors

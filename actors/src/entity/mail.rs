@@ -75,13 +75,18 @@ pub enum Item {
     /// Something the entity started has ended.
     Completion(Completion, Option<(EntityId, u64)>),
     /// Takes up again what was in flight: after an activation, or after the runner of effects restarted.
-    Recover,
+    Recover {
+        /// Whether this process has not activated the entity before.
+        first: bool,
+    },
     /// The outbox restarted: offer what is pending again.
     Reoffer,
     /// A prepared part of a transaction.
     Prepare(Prepare),
     /// The actor crashed too often.
     CrashLooped(String),
+    /// A decision was cut: go on.
+    Continue,
 }
 
 /// A message of another entity.
@@ -108,10 +113,11 @@ impl std::fmt::Debug for Item {
             Self::Inbox(..) => "Inbox",
             Self::Timer(_) => "Timer",
             Self::Completion(..) => "Completion",
-            Self::Recover => "Recover",
+            Self::Recover { .. } => "Recover",
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
             Self::CrashLooped(_) => "CrashLooped",
+            Self::Continue => "Continue",
         };
         f.write_str(name)
     }

@@ -154,13 +154,17 @@ impl Active {
         let messages = self.messages(recorder.sends, next_message, version, now, &draft.cause);
         let mut dedup = std::mem::take(&mut self.forget);
         dedup.append(&mut draft.dedup);
+        let status = self.machine.status();
+        if self.head.as_ref().is_some_and(|head| head.status != status) {
+            self.afters.push_back((version, After::Publish(status.clone())));
+        }
         let head = Head {
             name: self.cell.name().clone(),
             schema: self.cell.kind().schema,
             version,
             created: self.head.as_ref().map_or(now, |head| head.created),
             updated: now,
-            status: self.machine.status(),
+            status,
             next_message: next_message + messages.len() as u64,
             next_effect: recorder.next_effect,
             state_crc: self.state_crc(&change),

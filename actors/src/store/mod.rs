@@ -175,6 +175,14 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(Bytes, Bytes)>, StoreError>>;
 
+    /// Reads one private row.
+    fn row(&self, entity: EntityId, key: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        let mut after = key.to_vec();
+        after.push(0);
+        let found = self.rows(entity, key, Bytes::from(after), 1);
+        Box::pin(async move { Ok(found.await?.pop().map(|(_, value)| value)) })
+    }
+
     /// Reads entries from version `from` on.
     fn history(
         &self,

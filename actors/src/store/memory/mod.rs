@@ -91,6 +91,8 @@ impl MemoryStore {
     }
 
     /// Ends this opening as kill -9 would, and opens the rows again: what waits is answered `Unknown`.
+    ///
+    /// Each call opens a copy: the openings do not see each other.
     #[must_use]
     pub fn reopen(&self) -> Self {
         self.power_cut(self.position())

@@ -285,11 +285,8 @@ macro_rules! table {
 /// Every case.
 pub const CASES: &[Case] = __conformance_cases!([table]());
 
-/// A test of each case, by the factory that the expression makes.
-///
-/// ```ignore
-/// stanchion_actors::conformance_tests!(MyFactory::new());
-/// ```
+/// A test of each case in a module `conformance`, each with a factory that the expression makes anew:
+/// `conformance_tests!(MyFactory::new());` at the root of a test file.
 #[macro_export]
 macro_rules! conformance_tests {
     ($factory:expr) => {
@@ -305,7 +302,7 @@ macro_rules! __conformance_test {
             $(mod $area {
                 $(#[test]
                 fn $case() {
-                    #[allow(unused_imports)]
+                    #[allow(unused_imports, reason = "the factory may need no name of the outer module")]
                     use super::super::*;
                     let name = concat!(stringify!($area), "::", stringify!($case));
                     let factory = ::std::sync::Arc::new($factory);

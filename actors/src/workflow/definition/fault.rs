@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Fault {
     /// Id of the step at fault, shortened; `None` for the definition itself.
     pub step: Option<String>,
+    /// Position of that step in the document, from 0.
+    pub at: Option<u32>,
     /// What is wrong.
     pub kind: FaultKind,
     /// What would be right.

@@ -4,6 +4,7 @@ mod builder;
 mod fault;
 mod hash;
 mod names;
+mod object;
 mod raw;
 mod settings;
 mod valid;
@@ -13,8 +14,9 @@ pub use builder::DefinitionBuilder;
 pub use fault::{DefinitionFaults, Fault, FaultKind};
 pub use hash::DefinitionHash;
 pub use names::{NameFault, check_name};
+pub use object::Object;
 pub use raw::{Compensation, CrashLoopPolicy, Definition, FailurePolicy, Join, Step};
-pub use valid::{DefinitionLimits, ValidCompensation, ValidDefinition, ValidStep};
+pub use valid::{DefinitionLimits, StoredDefinitionError, ValidCompensation, ValidDefinition, ValidStep};
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The definition as it is written: serde types, one to one with the document.
 
+use super::object;
 use crate::workflow::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,9 +29,10 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_timeout_ms: Option<u64>,
     /// When a crashing run is parked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::one")]
     pub crash_loop: CrashLoopPolicy,
     /// The steps; 1..=100 000, ids unique, order without meaning but as a tie-break.
+    #[serde(deserialize_with = "object::list")]
     pub steps: Vec<Step>,
     /// Template of the run's output, rendered when the run completes; absent: the output is null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +60,7 @@ pub struct Step {
     #[serde(default)]
     pub join: Join,
     /// What happens after a failed attempt; absent: one attempt only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// Longest time of one attempt, in milliseconds; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +69,7 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_timeout_ms: Option<u64>,
     /// What undoes the step once it has completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Compensation>,
     /// Overrides the definition's `on_failure` for this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +86,7 @@ pub struct Compensation {
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub input: Value,
     /// What happens after a failed attempt; absent: one attempt only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "object::optional", skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
     /// Longest time of one attempt, in milliseconds; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -171,8 +171,12 @@ fn a_definition_survives_named_messagepack() {
         .step(Step::new("a").retry(RetryPolicy { jitter: Jitter::Fraction(0.5), ..RetryPolicy::default() }))
         .step(Step::new("b").needs(["a"]).join(Join::Quorum(1)).input(json!({"n": [1, 2.5, null, "t"]})))
         .build();
-    let bytes = rmp_serde::to_vec_named(&definition).unwrap();
-    assert_eq!(rmp_serde::from_slice::<Definition>(&bytes).unwrap(), definition);
+    let valid = definition.clone().validate().unwrap();
+    let again = ValidDefinition::from_bytes(&valid.to_bytes()).unwrap();
+    assert_eq!((again.source(), again.hash()), (&definition, valid.hash()));
+    assert!(matches!(ValidDefinition::from_bytes(b"junk"), Err(StoredDefinitionError::Decode(_))));
+    let empty = rmp_serde::to_vec_named(&Definition::builder("x").build()).unwrap();
+    assert!(matches!(ValidDefinition::from_bytes(&empty), Err(StoredDefinitionError::Faults(_))));
 }
 
 proptest! {

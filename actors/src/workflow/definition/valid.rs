@@ -79,6 +79,18 @@ pub struct ValidCompensation {
     pub attempt_timeout: Option<Duration>,
 }
 
+/// Why a stored definition cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoredDefinitionError {
+    /// Not the encoding of a definition.
+    #[error("not a stored definition")]
+    Decode(#[from] rmp_serde::decode::Error),
+    /// Faults, such as conditions in a build without them.
+    #[error("the stored definition has faults: {0}")]
+    Faults(#[from] DefinitionFaults),
+}
+
 impl Definition {
     /// Checks the definition within the default limits.
     ///
@@ -114,6 +126,22 @@ impl ValidDefinition {
     #[must_use]
     pub fn hash(&self) -> DefinitionHash {
         self.hash
+    }
+
+    /// The definition as stored: named MessagePack. Large definitions exceed the limit of one row.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Plain data in memory always serialises.
+        rmp_serde::to_vec_named(&self.source).unwrap_or_default()
+    }
+
+    /// Reads a stored definition back.
+    ///
+    /// # Errors
+    /// [`StoredDefinitionError`]: the bytes are damaged, or were stored with other features or limits.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StoredDefinitionError> {
+        let source: Definition = rmp_serde::from_slice(bytes)?;
+        Ok(source.validate()?)
     }
 
     /// Number of steps.

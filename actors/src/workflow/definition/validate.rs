@@ -64,7 +64,7 @@ pub(super) fn validate(
 /// Faults of size make looking further pointless.
 fn check_size(source: &Definition, limits: &DefinitionLimits) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut add = |kind, hint: String| faults.push(Fault { step: None, kind, hint });
+    let mut add = |kind, hint: String| faults.push(Fault { step: None, at: None, kind, hint });
     let needs: usize = source.steps.iter().map(|step| step.needs.len()).sum();
     if source.steps.is_empty() {
         add(FaultKind::NoSteps, "add at least one step".to_owned());
@@ -95,7 +95,7 @@ impl Checker<'_> {
 
     fn fault(&mut self, kind: FaultKind, hint: impl Into<String>) {
         let step = self.step.map(|number| self.id_of(number));
-        self.faults.push(Fault { step, kind, hint: hint.into() });
+        self.faults.push(Fault { step, at: self.step, kind, hint: hint.into() });
     }
 
     fn settings(&mut self, bad: impl IntoIterator<Item = BadSetting>) {

@@ -1,7 +1,7 @@
 //! Deciding an input: which facts follow, and what is to be done about them.
 
 use super::codes::StepCode;
-use super::effect::{Decision, RowKey, RunEffect, TimerId};
+use super::effect::{Decision, EVENTS_MAX, RowKey, RunEffect, TimerId};
 use super::event::{EndCause, RunError, RunEvent, SkipReason, StepError};
 use super::input::{AttemptId, RunInput, RunRejection};
 use super::outputs::{RunScope, encode_row};
@@ -72,19 +72,31 @@ impl Turn<'_> {
             if !matches!(self.state.kept.phase, Phase::Running | Phase::Paused) {
                 return;
             }
+            if self.out.events.len() >= EVENTS_MAX && self.has_work() {
+                self.out.more = true;
+                return;
+            }
             if let Some(&step) = self.state.kept.doomed.front() {
                 self.skip_doomed(step);
                 continue;
             }
-            let may_start = self.state.kept.phase == Phase::Running && self.state.running() < self.workers();
             match self.state.kept.ready.front() {
-                Some(&step) if may_start => self.try_start(step),
+                Some(&step) if self.may_start() => self.try_start(step),
                 Some(_) | None => break,
             }
         }
         if self.state.unsettled() == 0 {
             self.finish();
         }
+    }
+
+    fn has_work(&self) -> bool {
+        let kept = &self.state.kept;
+        !kept.doomed.is_empty() || (!kept.ready.is_empty() && self.may_start())
+    }
+
+    fn may_start(&self) -> bool {
+        self.state.kept.phase == Phase::Running && self.state.running() < self.workers()
     }
 
     fn workers(&self) -> u32 {

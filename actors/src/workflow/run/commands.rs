@@ -21,6 +21,7 @@ impl Turn<'_> {
                 self.set_run_deadline();
             }
             RunInput::Recovered { workers } => self.recovered(workers),
+            RunInput::Continue => {}
             RunInput::AttemptEnded { attempt, result } if attempt.undo => self.undo_ended(attempt, result),
             RunInput::AttemptEnded { attempt, result } => self.attempt_ended(attempt, result),
             RunInput::TimerFired { timer } => self.timer_fired(timer),
@@ -44,7 +45,7 @@ impl Turn<'_> {
         let phase = self.state.kept.phase;
         let live = matches!(phase, Phase::Running | Phase::Paused | Phase::Undoing);
         let allowed = match input {
-            RunInput::AttemptEnded { .. } | RunInput::TimerFired { .. } => return Ok(()),
+            RunInput::Continue | RunInput::AttemptEnded { .. } | RunInput::TimerFired { .. } => return Ok(()),
             RunInput::Start { .. } => phase == Phase::Pending,
             RunInput::Recovered { .. } | RunInput::CrashLooped { .. } => live,
             RunInput::Pause => phase == Phase::Running,

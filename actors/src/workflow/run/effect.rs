@@ -14,7 +14,12 @@ pub struct Decision {
     pub rows: Vec<OutputRow>,
     /// To be performed after the commit, in order.
     pub effects: Vec<RunEffect>,
+    /// More follows: the entry has [`EVENTS_MAX`] events; advance with [`super::RunInput::Continue`] next.
+    pub more: bool,
 }
+
+/// Events after which a decision is cut, so that its entry stays below 1 MiB whatever the events hold.
+pub const EVENTS_MAX: usize = 1_024;
 
 /// An output to store in the run's own key range.
 #[derive(Debug, Clone, PartialEq, Eq)]

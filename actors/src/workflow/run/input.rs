@@ -20,6 +20,8 @@ pub enum RunInput {
         /// New number of workers, if it changed.
         workers: Option<u32>,
     },
+    /// Go on with a decision that was cut, see [`super::Decision::more`]; without one it changes nothing.
+    Continue,
     /// An attempt ended.
     AttemptEnded {
         /// Which attempt; one that is not running any more is ignored.
@@ -60,6 +62,7 @@ impl RunInput {
         match self {
             Self::Start { .. } => "start",
             Self::Recovered { .. } => "recover",
+            Self::Continue => "continue",
             Self::AttemptEnded { .. } => "end an attempt of",
             Self::TimerFired { .. } => "fire a timer of",
             Self::Pause => "pause",

@@ -24,7 +24,7 @@ mod state;
 mod undo;
 mod view;
 
-pub use effect::{Decision, OutputRow, RowKey, RunEffect, TimerId, idempotency_key};
+pub use effect::{Decision, EVENTS_MAX, OutputRow, RowKey, RunEffect, TimerId, idempotency_key};
 pub use event::{EndCause, RetryScope, RunError, RunEvent, SkipReason, StepError};
 pub use history::HistoryLine;
 pub use input::{AttemptId, AttemptResult, Failure, IllegalTransition, RunInput, RunRejection};

@@ -260,11 +260,7 @@ pub(super) fn judge(
         match event {
             RunEvent::RunResumed { retry: Some(_), .. } => {
                 ended = false;
-                for step in 0..n {
-                    if belief[step] == Belief::Bad {
-                        belief[step] = Belief::Open;
-                    }
-                }
+                belief.iter_mut().filter(|b| **b == Belief::Bad).for_each(|b| *b = Belief::Open);
             }
             _ if ended => return Err(format!("{event:?} after the end")),
             RunEvent::StepStarted { step, attempt, .. } => {

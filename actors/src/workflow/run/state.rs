@@ -35,7 +35,7 @@ pub(super) struct Kept {
     pub(super) attempts: Vec<u32>,
     /// Steps that may start, in the order they became ready.
     pub(super) ready: VecDeque<u32>,
-    /// Pending steps that can no longer run; empty between decisions.
+    /// Pending steps that can no longer run; empty between decisions unless one was cut.
     pub(super) doomed: VecDeque<u32>,
     /// Steps waiting for their next attempt, and when it is due.
     pub(super) waiting: BTreeMap<u32, i64>,
@@ -178,6 +178,25 @@ impl RunStatus {
             Self::Compensated => "compensated",
             Self::Parked => "parked",
         }
+    }
+
+    /// The status of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Pending,
+            Self::Running,
+            Self::Waiting,
+            Self::Paused,
+            Self::Compensating,
+            Self::Cancelling,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+            Self::Compensated,
+            Self::Parked,
+        ];
+        all.into_iter().find(|status| status.name() == name)
     }
 
     /// Whether the run has ended. A failed run may still be retried; a parked one has not ended.

@@ -12,29 +12,22 @@ mod rules;
 mod snapshots;
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
-    let plan = (
-        proptest::collection::btree_set(0usize..14, 0..4),
-        0u8..4,
-        prop_oneof![3 => Just(0u32), 2 => 1u32..4],
-        1u32..4,
-        0u8..6,
-        any::<bool>(),
-        proptest::bool::weighted(0.2),
-    );
-    proptest::collection::vec(plan, 1..14).prop_map(|raw| {
-        let make = |(number, (needs, join, fails, max_attempts, policy, undo, total_timeout)): (
-            usize,
-            (std::collections::BTreeSet<usize>, u8, u32, u32, u8, bool, bool),
-        )| Plan {
-            needs: needs.into_iter().filter(|&need| need < number).collect(),
-            join,
-            fails,
-            max_attempts,
-            policy,
-            undo,
-            total_timeout,
-        };
-        raw.into_iter().enumerate().map(make).collect()
+    let shape = (proptest::collection::btree_set(0usize..14, 0..4), 0u8..4);
+    let failures = (prop_oneof![3 => Just(0u32), 2 => 1u32..4], 1u32..4, 0u8..6);
+    let extras = (any::<bool>(), proptest::bool::weighted(0.2));
+    proptest::collection::vec((shape, failures, extras), 1..14).prop_map(|raw| {
+        let numbered = raw.into_iter().enumerate();
+        numbered
+            .map(|(number, ((needs, join), (fails, max_attempts, policy), (undo, total_timeout)))| Plan {
+                needs: needs.into_iter().filter(|&need| need < number).collect(),
+                join,
+                fails,
+                max_attempts,
+                policy,
+                undo,
+                total_timeout,
+            })
+            .collect()
     })
 }
 

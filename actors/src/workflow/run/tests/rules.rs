@@ -538,3 +538,32 @@ fn idempotency_keys_name_run_and_step() {
     assert_eq!(idempotency_key("r7", "pack", false), "r7/pack");
     assert_eq!(idempotency_key("r7", "pack", true), "r7/pack/undo");
 }
+
+#[test]
+fn a_long_cascade_is_cut_into_entries_of_bounded_size() {
+    let chain = (1..5_000).map(|n| Step::new(n.to_string()).needs([(n - 1).to_string()]));
+    let definition =
+        Definition::builder("x").on_failure(FailurePolicy::Continue).step(Step::new("0")).steps(chain);
+    let (mut run, _) = Run::new(definition.build(), 1, Value::Null);
+    let mut decision = run.fail(0, 1);
+    let mut entries = 1;
+    while decision.more {
+        assert_eq!(decision.events.len(), EVENTS_MAX);
+        assert_eq!(run.state.status(), RunStatus::Running);
+        // A crash in between goes on from the same place.
+        let mut restored = RunState::from_snapshot(&run.def, &run.state.snapshot()).unwrap();
+        let recovered =
+            restored.advance(&run.def, RunInput::Recovered { workers: None }, 0, &mut || 0.5).unwrap();
+        let first = |decision: &Decision| {
+            decision.events.iter().find(|e| matches!(e, RunEvent::StepSkipped { .. })).cloned()
+        };
+        decision = run.tell(RunInput::Continue).unwrap();
+        assert_eq!(first(&recovered), first(&decision));
+        entries += 1;
+    }
+    assert_eq!(
+        (entries, run.state.status(), run.state.counts(&run.def).skipped),
+        (5, RunStatus::Failed, 4_999)
+    );
+    assert_eq!(run.tell(RunInput::Continue), Ok(Decision::default()));
+}

@@ -20,7 +20,18 @@ fn drive(def: &ValidDefinition, workers: u32, stop_after: u32) -> RunState {
         1_790_000_000_000_000,
         &mut || 0.5,
     );
-    let mut open: std::collections::VecDeque<RunEffect> = started.unwrap().effects.into();
+    let started = started.unwrap();
+    let mut more = started.more;
+    let mut open: std::collections::VecDeque<RunEffect> = started.effects.into();
+    let rest = |state: &mut RunState, open: &mut std::collections::VecDeque<RunEffect>, more: &mut bool| {
+        while std::mem::take(more) {
+            let decision =
+                state.advance(def, RunInput::Continue, 1_790_000_000_000_000, &mut || 0.5).unwrap();
+            *more = decision.more;
+            open.extend(decision.effects);
+        }
+    };
+    rest(&mut state, &mut open, &mut more);
     let mut ended = 0;
     while let Some(effect) = open.pop_front() {
         let RunEffect::StartAttempt { attempt, .. } = effect else { continue };
@@ -29,7 +40,10 @@ fn drive(def: &ValidDefinition, workers: u32, stop_after: u32) -> RunState {
         }
         ended += 1;
         let input = RunInput::AttemptEnded { attempt, result: AttemptResult::Completed(Value::Null) };
-        open.extend(state.advance(def, input, 1_790_000_000_000_000, &mut || 0.5).unwrap().effects);
+        let decision = state.advance(def, input, 1_790_000_000_000_000, &mut || 0.5).unwrap();
+        more = decision.more;
+        open.extend(decision.effects);
+        rest(&mut state, &mut open, &mut more);
     }
     state
 }
