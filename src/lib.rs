@@ -2,9 +2,9 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod coded;
 #[cfg(feature = "documents")]
 pub mod documents;
-mod coded;
 pub mod store;
 mod system;
 

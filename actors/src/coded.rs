@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     agent::{AddressError, Invalid, NoUpcast, RecordError},
     entity::{KindError, MailboxError, Unreadable},
-    error::{CallFailure, Coded, Family, FailureKind},
+    error::{CallFailure, Coded, FailureKind, Family},
     ids::NameError,
     store::{ChainError, CodecError},
     task::SpawnError,

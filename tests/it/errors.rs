@@ -49,7 +49,11 @@ fn every_code_is_documented_and_every_documented_code_exists() {
         .map(str::to_owned)
         .collect();
     assert_eq!(codes.difference(&listed).collect::<Vec<_>>(), Vec::<&String>::new(), "not in docs/ERRORS.md");
-    assert_eq!(listed.difference(&codes).collect::<Vec<_>>(), Vec::<&String>::new(), "in docs/ERRORS.md only");
+    assert_eq!(
+        listed.difference(&codes).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "in docs/ERRORS.md only"
+    );
 }
 
 #[test]
