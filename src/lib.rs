@@ -6,6 +6,7 @@
 pub mod activities;
 #[cfg(feature = "control")]
 pub mod control;
+mod coded;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod store;

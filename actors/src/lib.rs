@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod clock;
+mod coded;
 pub mod entity;
 pub mod env;
 pub mod error;

@@ -19,6 +19,8 @@ mod dedup;
 mod documents;
 mod effects;
 mod entities;
+mod errors;
+mod history;
 mod mailbox;
 mod outbox;
 mod recovery;

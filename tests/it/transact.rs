@@ -210,7 +210,9 @@ async fn too_many_commands_or_an_unknown_kind_apply_nothing() {
     let a = ledger(&system, "a");
     a.call(Command::Add(1)).await.unwrap();
     let mut many = Transact::new();
-    (0..257).for_each(|_| drop(many.add(&a, &Command::Add(1))));
+    for _ in 0..257 {
+        let _ = many.add(&a, &Command::Add(1));
+    }
     let failure = system.transact(many).await.unwrap_err();
     assert!(matches!(failure.kind, FailureKind::Refused(Refusal::TooLarge { .. })), "{failure:?}");
     let mut stranger = stanchion_actors::entity::Transaction::new();

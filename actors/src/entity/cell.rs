@@ -368,8 +368,10 @@ impl EntityCell {
     }
 
     pub(crate) fn request_actor(self: &Arc<Self>) {
-        if self.blocked().is_some() {
-            return;
+        if let Some(why) = self.blocked() {
+            // Put by somebody who looked before it was blocked.
+            self.bell.silence();
+            return self.refuse_waiting(&FailureKind::Unavailable(Unavailable::CrashLoop(why)));
         }
         if let Some(claim) = self.slot.claim() {
             self.supervisors.start(Arc::clone(self), claim);

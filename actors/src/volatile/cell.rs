@@ -224,8 +224,10 @@ impl<V: Volatile> VolatileCell<V> {
     }
 
     fn request_actor(self: &Arc<Self>) {
-        if self.blocked().is_some() {
-            return;
+        if let Some(why) = self.blocked() {
+            // Put by somebody who looked before it was blocked.
+            self.bell.silence();
+            return self.refuse_waiting(&Unavailable::CrashLoop(why));
         }
         if let Some(claim) = self.slot.claim() {
             let cell: Arc<dyn VolatileChild> = Arc::<Self>::clone(self);

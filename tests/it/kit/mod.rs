@@ -11,7 +11,7 @@ use stanchion::{
     supervisors::Shutdown,
 };
 
-pub(crate) use self::ledger::{Answer, Command, Echo, Ledger, Refusal, Stranger};
+pub(crate) use self::ledger::{Answer, Command, Echo, Ledger, Refusal};
 
 /// The outcome of a call of a [`Ledger`].
 pub(crate) type Outcome = Result<Answer, CallError<Refusal>>;
