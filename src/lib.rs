@@ -12,6 +12,8 @@ pub mod store;
 mod system;
 
 pub use bytes;
+#[cfg(feature = "testing")]
+pub use stanchion_actors::moment;
 pub use stanchion_actors::{
     agent::{
         Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
@@ -23,8 +25,6 @@ pub use stanchion_actors::{
     env::Env,
     error, ids, store as port, workflow,
 };
-#[cfg(feature = "testing")]
-pub use stanchion_actors::moment;
 pub use stanchion_supervisors as supervisors;
 
 #[cfg(feature = "testing")]

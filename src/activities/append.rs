@@ -39,7 +39,10 @@ impl Activity for Append {
 
     async fn run(&self, ctx: ActivityCtx, input: AppendInput) -> Result<Value, Failure> {
         if input.line.contains(['\n', '\r']) {
-            return Err(Failure::permanent(BAD_INPUT, "the line holds a line end: append one line at a time"));
+            return Err(Failure::permanent(
+                BAD_INPUT,
+                "the line holds a line end: append one line at a time",
+            ));
         }
         let text = format!("{} {}\n", ctx.idempotency_key, input.line);
         let place = input.path.display().to_string();

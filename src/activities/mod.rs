@@ -16,12 +16,12 @@ mod plain;
 #[cfg(unix)]
 mod shell;
 
+#[cfg(unix)]
+pub use self::shell::{Launcher, STDOUT_MAX_BYTES, Shell, ShellInput, ShellOutput};
 pub use self::{
     append::{Append, AppendInput},
     plain::{Echo, Fail, FailInput, Noop, Sleep, SleepInput},
 };
-#[cfg(unix)]
-pub use self::shell::{Launcher, STDOUT_MAX_BYTES, Shell, ShellInput, ShellOutput};
 
 use crate::Builder;
 

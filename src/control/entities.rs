@@ -114,12 +114,7 @@ fn show_last(loaded: &Loaded, head: Head) -> EntityShow {
 }
 
 /// The last full state up to the version, and the events after it.
-async fn show_at(
-    store: &dyn Store,
-    entity: EntityId,
-    at: Version,
-    place: &str,
-) -> Result<EntityShow, Stop> {
+async fn show_at(store: &dyn Store, entity: EntityId, at: Version, place: &str) -> Result<EntityShow, Stop> {
     let mut from = Version(1);
     let (mut state, mut after, mut head) = (Value::Null, Vec::new(), None);
     'pages: loop {

@@ -4,27 +4,27 @@
 //! for the purpose, so that a command prints the same wherever it runs. Every answer is a series of lines, each one
 //! JSON object.
 
+#[cfg(unix)]
+mod client;
 mod desk;
 mod entities;
 mod frame;
 mod msgpack;
+#[cfg(unix)]
+mod place;
 mod problem;
 mod request;
 mod rows;
 #[cfg(unix)]
-mod client;
-#[cfg(unix)]
-mod place;
-#[cfg(unix)]
 mod server;
 
+#[cfg(unix)]
+pub(crate) use self::server::Server;
 #[cfg(unix)]
 pub use self::{
     client::{ClientError, ask},
     place::socket_path,
 };
-#[cfg(unix)]
-pub(crate) use self::server::Server;
 pub use self::{
     desk::{Desk, Gone, Sink, Stop, answer},
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},

@@ -99,7 +99,9 @@ impl Problem {
                 let hint = match other.family() {
                     Family::Rejected => "correct what is named",
                     Family::Unavailable => "nothing was changed: try again",
-                    Family::Unknown => "it may have been applied: look with \"stanchion show\", then try again",
+                    Family::Unknown => {
+                        "it may have been applied: look with \"stanchion show\", then try again"
+                    }
                     Family::Fatal => "start the program again",
                 };
                 let problem = Self::rejected(other.code(), other.to_string(), place, hint);
