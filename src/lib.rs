@@ -23,7 +23,9 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, ids, store as port, workflow,
+    error, ids, store as port,
+    volatile::{Volatile, VolatileAddress, VolatileCtx},
+    workflow,
 };
 pub use stanchion_supervisors as supervisors;
 

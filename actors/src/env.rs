@@ -18,6 +18,7 @@ use crate::{
     persistence::{PersistenceMsg, StoreHandle},
     store::Incarnation,
     task::TaskScope,
+    volatile::Volatiles,
     workflow::CoordinatorMsg,
 };
 
@@ -117,6 +118,7 @@ pub struct EnvParts {
 pub struct Env {
     parts: EnvParts,
     services: Services,
+    volatiles: Volatiles,
     seed: AtomicU64,
     session: RwLock<(Timestamp, Arc<Session>)>,
     /// Set at most once, before anything runs.
@@ -139,7 +141,14 @@ impl Env {
         let began = parts.clock.now();
         let seed = AtomicU64::new(parts.seed);
         let session = RwLock::new((began, Session::begun_at(began)));
-        Arc::new(Self { parts, services: Services::default(), seed, session, observer: OnceLock::new() })
+        Arc::new(Self {
+            parts,
+            services: Services::default(),
+            volatiles: Volatiles::default(),
+            seed,
+            session,
+            observer: OnceLock::new(),
+        })
     }
 
     /// Id of the system.
@@ -182,6 +191,18 @@ impl Env {
     #[must_use]
     pub fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// Volatile kinds and actors.
+    #[must_use]
+    pub fn volatiles(&self) -> &Volatiles {
+        &self.volatiles
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.parts.clock.as_ref()
     }
 
     /// A seed for one handling.

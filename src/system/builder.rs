@@ -8,12 +8,15 @@ use std::{
 use stanchion_actors::{
     agent::{Activity, Agent, EventSourced, agent_kind, dyn_activity, event_sourced_kind},
     clock::{Clock, SystemClock},
-    entity::{Activities, Directory, DynActivity, EntityOptions, Kind, KindError, Supervisors},
+    entity::{
+        Activities, Directory, DynActivity, EntityOptions, Kind, KindError, MailboxOptions, Supervisors,
+    },
     env::{Env, EnvParts, Waking},
     ids::Name,
     persistence::{StoreHandle, StoreOpener},
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
+    volatile::{Volatile, Volatiles},
     workflow::{Definitions, Workflows, run_kind},
 };
 use stanchion_supervisors::{Intensity, SupervisorStartError};
@@ -62,6 +65,7 @@ pub struct Builder {
     control_socket: bool,
     #[cfg(feature = "testing")]
     testing: Testing,
+    volatiles: Vec<RegisterVolatile>,
 }
 
 /// What tests put between the system and the world.
@@ -75,6 +79,9 @@ struct Testing {
 /// Puts another store in front of the one that was opened.
 #[cfg(feature = "testing")]
 pub type WrapStore = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
+
+/// Registers one volatile kind.
+type RegisterVolatile = Box<dyn FnOnce(&Volatiles) -> Result<(), KindError> + Send>;
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,6 +106,7 @@ impl Builder {
             control_socket: false,
             #[cfg(feature = "testing")]
             testing: Testing::default(),
+            volatiles: Vec::new(),
         }
     }
 
@@ -124,6 +132,12 @@ impl Builder {
         S::Event: Sync,
     {
         self.kind(event_sourced_kind::<S>(EntityOptions::default()))
+    }
+
+    /// Registers a type of volatile actors: the same addresses and supervision, and nothing on disk.
+    pub fn volatile<V: Volatile>(mut self, mailbox: MailboxOptions) -> Self {
+        self.volatiles.push(Box::new(move |volatiles| volatiles.register::<V>(mailbox)));
+        self
     }
 
     /// Registers any kind of entity.
@@ -314,6 +328,9 @@ impl Builder {
         #[cfg(feature = "testing")]
         if let Some(moments) = self.testing.moments {
             env.observe(moments);
+        }
+        for register in self.volatiles {
+            register(env.volatiles())?;
         }
         let plan = tree::Plan {
             env: Arc::clone(&env),

@@ -13,6 +13,7 @@ use stanchion_actors::{
     error::{CallFailure, Refusal},
     ids::{Name, NameError},
     store::{Store, StoreError, StoreStats},
+    volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
 };
 use stanchion_supervisors::{Shutdown, Supervisor};
@@ -73,6 +74,14 @@ impl System {
     /// As [`Self::agent`].
     pub fn event_sourced<S: EventSourced>(&self, key: &str) -> Result<Address<Sourced<S>>, AddressError> {
         Address::new(&self.env, key)
+    }
+
+    /// The address of a volatile actor.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn volatile<V: Volatile>(&self, key: &str) -> Result<VolatileAddress<V>, AddressError> {
+        VolatileAddress::new(&self.env, key)
     }
 
     /// The untyped address of any entity.
@@ -167,6 +176,7 @@ impl System {
         #[cfg(all(unix, feature = "control"))]
         drop(self.control);
         let _ended = self.root.stop(Shutdown::Infinity).await;
+        self.env.volatiles().stopped();
         let leftover = self.env.tasks().shutdown(Duration::ZERO).await;
         let closed = self.env.store().current().close().await;
         let left_over = left_over(&self.env).await;
