@@ -16,9 +16,9 @@ use super::{
 };
 
 /// A store that another command holds for a moment is asked for again so often.
-const TRIES: u32 = 20;
+pub(crate) const TRIES: u32 = 200;
 /// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers a request; the exit code.
 pub(crate) async fn execute(db: &Path, request: Request, out: &mut Out) -> Result<u8, Fault> {

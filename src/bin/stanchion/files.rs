@@ -1,11 +1,11 @@
 //! Commands on the files of a store that nobody holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use stanchion::{
     control::Problem,
-    store::{OpenError, StoreOptions, VerifyReport},
+    store::{OpenError, RestoreError, StoreOptions, VerifyReport},
 };
 
 use super::{args::CopyArgs, fault::Fault, human::Human, output::Out};
@@ -23,8 +23,28 @@ pub(crate) fn verify(db: &Path, out: &mut Out) -> Result<u8, Fault> {
             let hint = "take a copy with \"stanchion backup COPY\", then \"stanchion verify --db COPY\"";
             Err(Problem::fatal("store.locked", what, db.display().to_string(), hint).into())
         }
-        Err(error) => Err(Fault::of_store(&error, db)),
+        Err(error) => match verify_backup(db)? {
+            Some(report) => found(&report, db, out),
+            None => Err(Fault::of_store(&error, db)),
+        },
     }
+}
+
+/// A backup is no store by itself, for its checksums lie behind the data: it is checked as what would be restored
+/// from it. `None`: it is no backup.
+fn verify_backup(file: &Path) -> Result<Option<VerifyReport>, Fault> {
+    let mut scratch = file.as_os_str().to_owned();
+    scratch.push(".verify");
+    let scratch = PathBuf::from(scratch);
+    let checked = match stanchion::store::restore(file, &scratch, true) {
+        Ok(_) => stanchion::store::verify(&scratch, &StoreOptions::default())
+            .map(Some)
+            .map_err(|error| Fault::of_store(&error, file)),
+        Err(RestoreError::NotABackup(_) | RestoreError::Io { .. }) => Ok(None),
+        Err(error) => Err(Fault::of_restore(&error, file)),
+    };
+    let _ = std::fs::remove_file(&scratch);
+    checked
 }
 
 fn found(report: &VerifyReport, db: &Path, out: &mut Out) -> Result<u8, Fault> {

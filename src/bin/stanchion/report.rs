@@ -95,10 +95,10 @@ impl Report {
             steps_skipped: counts.skipped,
             attempts: past.attempts,
             resumed,
-            elapsed_s: (elapsed_s * 1e6).round() / 1e6,
+            elapsed_s: to_us(elapsed_s),
             makespan_s: past.makespan_s(),
-            lower_bound_s: bounds.map(|bounds| bounds.lower_s),
-            upper_bound_s: bounds.map(|bounds| bounds.upper_s),
+            lower_bound_s: bounds.map(|bounds| to_us(bounds.lower_s)),
+            upper_bound_s: bounds.map(|bounds| to_us(bounds.upper_s)),
             error: error(run),
             output,
         })
@@ -111,6 +111,11 @@ impl Report {
             _ => OTHERWISE,
         }
     }
+}
+
+/// Seconds to the microsecond.
+fn to_us(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 fn error(run: &StoredRun) -> Option<Value> {

@@ -8,7 +8,7 @@ use std::{
 
 use stanchion::{
     System, activities,
-    control::{Desk, Problem},
+    control::{Desk, Problem, somebody_listens},
     ids::Name,
     port::Store,
     store::{OpenError, RedbStore, StoreOptions},
@@ -17,6 +17,7 @@ use stanchion::{
 
 use super::{
     args::RunArgs,
+    ask::{PAUSE, TRIES},
     fault::Fault,
     human::Human,
     launch,
@@ -29,11 +30,6 @@ use super::{
 
 /// Activities at once, in addition to one for each worker: compensations.
 const SPARE_PLACES: usize = 16;
-/// A store that another command holds for a moment is asked for again so often.
-const TRIES: u32 = 20;
-/// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// Runs the document; the exit code.
 pub(crate) async fn run(db: &Path, args: RunArgs, out: &mut Out) -> Result<u8, Fault> {
     let began = Instant::now();
@@ -76,7 +72,9 @@ async fn open(db: &Path) -> Result<Arc<RedbStore>, Fault> {
     loop {
         match RedbStore::open(db, StoreOptions::default()) {
             Ok(store) => return Ok(Arc::new(store)),
-            Err(OpenError::Locked { .. }) if tries < TRIES => tokio::time::sleep(PAUSE).await,
+            Err(OpenError::Locked { .. }) if tries < TRIES && !somebody_listens(db) => {
+                tokio::time::sleep(PAUSE).await
+            }
             Err(error) => return Err(Fault::of_store(&error, db)),
         }
         tries += 1;
