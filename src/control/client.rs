@@ -36,6 +36,12 @@ pub enum ClientError {
 /// A server that takes longer for its next line is taken for dead; a backup has no lines on its way.
 const SERVER_PATIENCE: Duration = Duration::from_secs(3_600);
 
+/// Whether a process listens at the control socket of the store.
+#[must_use]
+pub fn somebody_listens(store: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket_path(store)).is_ok()
+}
+
 /// Asks the process that holds the store at `store`; gives the lines of the answer to `sink`.
 ///
 /// # Errors

@@ -90,3 +90,66 @@ pub(super) async fn read_frame(
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cases() -> ProptestConfig {
+        let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000);
+        ProptestConfig { cases, ..ProptestConfig::default() }
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            ".{0,20}".prop_map(|run| Request::Show { run }),
+            ("[a-z]{1,9}", ".{0,9}", proptest::option::of(any::<u64>()))
+                .prop_map(|(kind, key, at)| Request::EntityShow { kind, key, at }),
+            (".{0,20}", proptest::option::of(".{0,9}")).prop_map(|(run, step)| Request::Retry { run, step }),
+            (".{0,20}", any::<bool>()).prop_map(|(to, force)| Request::Backup { to, force }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn a_request_comes_back_as_it_went(request in requests()) {
+            prop_assert_eq!(decode_request(&encode(&request).unwrap()).unwrap(), request);
+        }
+
+        #[test]
+        fn random_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_request(&bytes);
+            let _ = decode_answer(&bytes);
+        }
+
+        #[test]
+        fn changed_requests_never_panic(request in requests(), at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
+            let mut bytes = encode(&request).unwrap();
+            let len = bytes.len();
+            bytes[at % len] = byte;
+            let _ = decode_request(&bytes);
+            bytes.truncate(cut % len);
+            let _ = decode_request(&bytes);
+        }
+
+        #[test]
+        fn a_stream_of_random_bytes_ends_in_an_error_or_a_frame(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(read_frame(&mut bytes.as_slice(), REQUEST_MAX_BYTES));
+            if let Ok(frame) = read {
+                prop_assert!(frame.len() <= REQUEST_MAX_BYTES);
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_before_any_room_is_made() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let read = runtime.block_on(read_frame(&mut [0xFF, 0xFF, 0xFF, 0xFF, 0].as_slice(), 100));
+        assert!(matches!(read, Err(FrameError::TooLarge { limit: 100, .. })));
+    }
+}

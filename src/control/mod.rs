@@ -22,7 +22,7 @@ mod server;
 pub(crate) use self::server::Server;
 #[cfg(unix)]
 pub use self::{
-    client::{ClientError, ask},
+    client::{ClientError, ask, somebody_listens},
     place::socket_path,
 };
 pub use self::{

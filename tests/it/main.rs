@@ -14,6 +14,8 @@ mod support;
 mod kit;
 
 mod calls;
+#[cfg(all(unix, feature = "cli"))]
+mod cli;
 mod dedup;
 #[cfg(feature = "documents")]
 mod documents;

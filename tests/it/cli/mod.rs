@@ -1,0 +1,10 @@
+//! The binary as users and scripts meet it: outputs, names and exit codes are a contract.
+
+mod entities;
+mod held;
+mod interrupted;
+mod program;
+mod refusals;
+mod runs;
+mod shell;
+mod traces;
