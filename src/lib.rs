@@ -1,5 +1,7 @@
 //! Durable agents and workflows on ractor: what a call has acknowledged is on disk.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod store;

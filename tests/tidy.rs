@@ -38,12 +38,51 @@ impl Text {
                 .any(|dir| self.path.starts_with(dir))
     }
 
-    /// Code without comments and literals, up to the unit tests.
+    /// Code without comments, literals and unit tests.
     fn code(&self) -> String {
-        let code = strip(&self.text);
-        let tests = code.find("#[cfg(test)]\nmod ").or_else(|| code.find("#[cfg(all(test"));
-        code[..tests.unwrap_or(code.len())].to_owned()
+        let mut code = strip(&self.text);
+        let mut from = 0;
+        while let Some(at) = code[from..].find("#[cfg(test)]").map(|at| from + at) {
+            from = at + "#[cfg(test)]".len();
+            if let Some(length) = body_end(&code[from..]) {
+                code.replace_range(at..from + length, "");
+                from = at;
+            }
+        }
+        code
     }
+
+    /// Files and folders of the modules that are compiled for unit tests only.
+    fn test_modules(&self) -> Vec<String> {
+        let folder = match self.path.rsplit_once('/') {
+            Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder.to_owned(),
+            Some(_) => self.path.trim_end_matches(".rs").to_owned(),
+            None => String::new(),
+        };
+        let lines: Vec<&str> = self.text.lines().map(str::trim).collect();
+        let marked = lines.iter().enumerate().filter(|(_, line)| line.starts_with("#[cfg(test)]"));
+        let modules = marked.flat_map(|(at, _)| {
+            let rest = lines[at + 1..].iter().take(3);
+            let name = rest.clone().find_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+            let path = rest.clone().find_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+            let named = name.map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/")]);
+            let beside = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            named.into_iter().flatten().chain(path.map(|path| format!("{beside}/{path}")))
+        });
+        modules.collect()
+    }
+}
+
+/// The crates' own code, without what is compiled for tests only.
+fn library(mut texts: Vec<Text>) -> Vec<Text> {
+    texts.retain(Text::is_library);
+    let tests: Vec<String> = texts.iter().flat_map(Text::test_modules).collect();
+    texts.retain(|text| {
+        !tests
+            .iter()
+            .any(|test| text.path == *test || (test.ends_with('/') && text.path.starts_with(test.as_str())))
+    });
+    texts
 }
 
 fn root() -> PathBuf {
@@ -236,7 +275,7 @@ fn an_import_upwards_is_found() {
 // What is pure.
 
 /// Files that decide and never perform. Each must exist: a file that moves takes its rule along.
-const PURE: [&str; 18] = [
+const PURE: [&str; 22] = [
     "actors/src/ids.rs",
     "actors/src/agent/context.rs",
     "actors/src/agent/machine.rs",
@@ -251,23 +290,25 @@ const PURE: [&str; 18] = [
     "actors/src/store/entry.rs",
     "actors/src/store/project.rs",
     "actors/src/store/record.rs",
+    "actors/src/workflow/condition.rs",
+    "actors/src/workflow/graph.rs",
+    "actors/src/workflow/retry.rs",
+    "actors/src/workflow/template.rs",
     "supervisors/src/backoff.rs",
     "supervisors/src/intensity.rs",
     "supervisors/src/order.rs",
     "supervisors/src/strategy.rs",
 ];
-/// Folders that are pure but for the shells named.
-const PURE_FOLDERS: [(&str, &[&str]); 1] =
-    [("actors/src/workflow/", &["actor.rs", "shell.rs", "coordinator.rs", "handle.rs", "machine.rs"])];
+/// Folders that are pure as a whole.
+const PURE_FOLDERS: [&str; 4] = [
+    "actors/src/workflow/condition/",
+    "actors/src/workflow/definition/",
+    "actors/src/workflow/run/",
+    "actors/src/workflow/template/",
+];
 
 fn is_pure(path: &str) -> bool {
-    let in_folder = PURE_FOLDERS.iter().any(|(folder, shells)| {
-        path.strip_prefix(folder).is_some_and(|rest| {
-            let file = rest.rsplit('/').next().unwrap_or(rest);
-            !rest.starts_with("coordinator/") && !shells.contains(&file)
-        })
-    });
-    PURE.contains(&path) || in_folder
+    PURE.contains(&path) || PURE_FOLDERS.iter().any(|folder| path.starts_with(folder))
 }
 
 fn purity_faults(text: &Text) -> Vec<String> {
@@ -287,7 +328,7 @@ fn purity_faults(text: &Text) -> Vec<String> {
 
 #[test]
 fn what_decides_knows_neither_actors_nor_a_runtime() {
-    let texts = rust();
+    let texts = library(rust());
     none(texts.iter().flat_map(purity_faults).collect());
     let paths: BTreeSet<&str> = texts.iter().map(|text| text.path.as_str()).collect();
     none(PURE.iter().filter(|path| !paths.contains(*path)).map(|path| format!("{path}: is gone")).collect());
@@ -297,10 +338,13 @@ fn what_decides_knows_neither_actors_nor_a_runtime() {
 fn an_impure_decision_is_found() {
     let found = |path, text| purity_faults(&Text::planted(path, text)).len();
     assert_eq!(found("actors/src/store/project.rs", "use ractor::ActorRef;"), 1);
-    assert_eq!(found("actors/src/workflow/plan.rs", "fn f() { let _ = tokio::time::Instant::now(); }"), 1);
-    assert_eq!(found("actors/src/workflow/plan.rs", "use tokio::time::Instant;"), 0);
-    assert_eq!(found("actors/src/workflow/plan.rs", "use tokio::{sync::Notify, time::Instant};"), 1);
-    assert_eq!(found("actors/src/workflow/actor.rs", "use ractor::ActorRef;"), 0);
+    assert_eq!(
+        found("actors/src/workflow/run/plan.rs", "fn f() { let _ = tokio::time::Instant::now(); }"),
+        1
+    );
+    assert_eq!(found("actors/src/workflow/run/plan.rs", "use tokio::time::Instant;"), 0);
+    assert_eq!(found("actors/src/workflow/run/plan.rs", "use tokio::{sync::Notify, time::Instant};"), 1);
+    assert_eq!(found("actors/src/workflow/coordinator.rs", "use ractor::ActorRef;"), 0);
     let tested = "fn f() {}\n#[cfg(test)]\nmod tests { use tokio::sync::Notify; }";
     assert_eq!(found("actors/src/store/project.rs", tested), 0);
 }
@@ -308,7 +352,7 @@ fn an_impure_decision_is_found() {
 // Who spawns.
 
 fn spawn_faults(text: &Text) -> Vec<String> {
-    if !text.is_library() || text.path.starts_with("actors/src/task/") {
+    if text.path.starts_with("actors/src/task/") {
         return vec![];
     }
     let code = text.code();
@@ -319,7 +363,7 @@ fn spawn_faults(text: &Text) -> Vec<String> {
 
 #[test]
 fn every_task_has_an_owner() {
-    none(rust().iter().flat_map(spawn_faults).collect());
+    none(library(rust()).iter().flat_map(spawn_faults).collect());
 }
 
 #[test]
@@ -377,7 +421,7 @@ fn percentile_90(mut sizes: Vec<usize>) -> usize {
 fn size_faults(texts: &[Text]) -> Vec<String> {
     let mut faults = Vec::new();
     let (mut file_sizes, mut fn_sizes) = (Vec::new(), Vec::new());
-    for text in texts.iter().filter(|text| text.is_library()) {
+    for text in texts {
         let code = text.code();
         let lines = code.lines().count();
         if lines > FILE_LINES.0 {
@@ -402,7 +446,7 @@ fn size_faults(texts: &[Text]) -> Vec<String> {
 
 #[test]
 fn files_and_functions_stay_within_the_budget() {
-    none(size_faults(&rust()));
+    none(size_faults(&library(rust())));
 }
 
 #[test]
@@ -481,6 +525,35 @@ fn a_vague_name_is_found() {
 
 // What the documents promise.
 
+/// Lines of the first example that a reader has to write: no imports, comments, blank lines.
+fn written_lines(example: &str) -> usize {
+    let skipped = ["//", "use "];
+    example
+        .lines()
+        .filter(|line| !line.is_empty() && !skipped.iter().any(|start| line.starts_with(start)))
+        .count()
+}
+
+fn shows(document: &str, example: &str) -> bool {
+    let body: Vec<&str> = example.lines().skip_while(|line| line.starts_with("//!")).collect();
+    document.contains(&body.join("\n"))
+}
+
+#[test]
+fn the_readme_shows_the_first_example_as_it_is() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let example = fs::read_to_string(root().join("examples/first_agent.rs")).unwrap();
+    assert!(shows(&readme, &example), "README.md shows another program than examples/first_agent.rs");
+    assert!(written_lines(&example) <= 20, "the first agent has {} lines", written_lines(&example));
+}
+
+#[test]
+fn a_readme_that_shows_something_else_is_found() {
+    assert!(shows("text\nfn a() {}\nfn b() {}\ntext", "//! doc\nfn a() {}\nfn b() {}\n"));
+    assert!(!shows("text\nfn a() {}\ntext", "//! doc\nfn a() {}\nfn b() {}\n"));
+    assert_eq!(written_lines("//! doc\nuse a;\n\nfn a() {\n    1\n}\n"), 3);
+}
+
 fn decision_faults(decisions: &[Text]) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, decision) in decisions.iter().enumerate() {
@@ -546,8 +619,47 @@ fn has_test(text: &str, name: &str) -> bool {
     here.is_some_and(|at| {
         let attributes = lines[at.saturating_sub(6)..at].iter().rev();
         let mut own = attributes.take_while(|line| !line.trim().is_empty() && !line.starts_with('}'));
-        own.any(|line| line.contains("#[test]") || line.contains("::test") || line.contains("#[test_case"))
+        let ignored = own.clone().any(|line| line.contains("#[ignore"));
+        !ignored && own.any(|line| line.contains("#[test]") || line.contains("::test"))
     })
+}
+
+/// Files in a folder of tests that no `mod` line takes in: their tests never run.
+fn orphan_faults(texts: &[Text]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for text in texts.iter().filter(|text| text.path.contains("tests/")) {
+        let Some((folder, file)) = text.path.rsplit_once('/') else { continue };
+        let name = file.trim_end_matches(".rs");
+        let beside: Vec<&Text> = texts.iter().filter(|other| is_root_of(&other.path, folder)).collect();
+        // A file right under `tests/` is a test of its own.
+        if folder.ends_with("tests") && !folder.ends_with("src/tests") || ["main", "mod"].contains(&name) {
+            continue;
+        }
+        if !beside.iter().any(|root| strip(&root.text).contains(&format!("mod {name};"))) {
+            faults.push(format!("{}: no `mod {name};` takes it in", text.path));
+        }
+    }
+    faults
+}
+
+/// Whether a file may declare the modules in `folder`.
+fn is_root_of(path: &str, folder: &str) -> bool {
+    path == format!("{folder}/main.rs")
+        || path == format!("{folder}/mod.rs")
+        || path == format!("{folder}.rs")
+}
+
+#[test]
+fn every_file_of_tests_is_run() {
+    none(orphan_faults(&rust()));
+}
+
+#[test]
+fn a_file_of_tests_that_nobody_takes_in_is_found() {
+    let root = Text::planted("tests/it/main.rs", "mod a;\n// mod b;\n");
+    let file = |path| Text::planted(path, "");
+    assert!(orphan_faults(&[root.clone(), file("tests/it/a.rs"), file("tests/other.rs")]).is_empty());
+    assert_eq!(orphan_faults(&[root, file("tests/it/b.rs")]).len(), 1);
 }
 
 #[test]
@@ -592,9 +704,7 @@ fn every_guarantee_names_its_test() {
     assert!(!guarantee_ids(&text).is_empty());
     none(guarantee_faults(&text));
     let known = guarantee_ids(&text);
-    let mut library = rust();
-    library.retain(Text::is_library);
-    for text in library {
+    for text in library(rust()) {
         for id in referred_guarantees(&text) {
             assert!(known.contains(&id), "{}: G{id} is not in docs/GUARANTEES.md", text.path);
         }
@@ -606,16 +716,38 @@ fn a_promise_without_a_test_is_found() {
     assert_eq!(guarantee_faults("| G1 | we are careful | trust us |\n").len(), 1);
     assert_eq!(guarantee_faults("| G1 | a | `a.rs::b` |\n| G1 | c | `a.rs::d` |\n").len(), 1);
     assert!(guarantee_faults("| G1 | a | `a.rs::b` |\n| G2 | c | `a.rs::d` |\n").is_empty());
-    let code = [Text::planted("tests/a.rs", "#[test]\nfn it_holds() {}\n\nfn aid() {}\n")];
+    let text = "#[test]\nfn it_holds() {}\n\nfn aid() {}\n\n#[test]\n#[ignore]\nfn it_sleeps() {}\n";
+    let code = [Text::planted("tests/a.rs", text)];
     let found = |text: &str| named_test_faults(&Text::planted("docs/a.md", text), &code).len();
     assert_eq!(found("`tests/a.rs::it_holds`"), 0);
     assert_eq!(found("`tests/a.rs::it_does_not`"), 1);
     assert_eq!(found("`tests/b.rs::it_holds`"), 1);
+    assert_eq!(found("`tests/a.rs::it_sleeps`"), 1);
     assert_eq!(found("`tests/a.rs::aid`"), 1, "a function that is no test proves nothing");
     assert_eq!(
         referred_guarantees(&Text::planted("src/a.rs", "/// # Guarantees\n/// G12.\nstruct G3;")),
         [12]
     );
+}
+
+#[test]
+fn what_is_compiled_for_tests_only_is_told_apart() {
+    let texts = vec![
+        Text::planted(
+            "src/a/mod.rs",
+            "mod b;\n#[cfg(test)]\nmod model;\n#[cfg(test)]\n#[path = \"d.rs\"]\nmod e;\n",
+        ),
+        Text::planted("src/a/b.rs", ""),
+        Text::planted("src/a/model.rs", ""),
+        Text::planted("src/a/model/c.rs", ""),
+        Text::planted("src/a/d.rs", ""),
+        Text::planted("tests/a.rs", ""),
+    ];
+    let kept: Vec<String> = library(texts).into_iter().map(|text| text.path).collect();
+    assert_eq!(kept, ["src/a/mod.rs", "src/a/b.rs"]);
+    let code =
+        Text::planted("src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n fn b() {}\n}\nfn c() {}\n").code();
+    assert_eq!(functions(&code), [("a".to_owned(), 1), ("c".to_owned(), 1)]);
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Env {
     pub fn new(parts: EnvParts) -> Arc<Self> {
         let began = parts.clock.now();
         let seed = AtomicU64::new(parts.seed);
-        let session = RwLock::new((began, Session::new()));
+        let session = RwLock::new((began, Session::begun_at(began)));
         Arc::new(Self { parts, services: Services::default(), seed, session, observer: OnceLock::new() })
     }
 
@@ -195,7 +195,7 @@ impl Env {
         }
         let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
         if now.since(session.0) >= SESSION_LIFE {
-            *session = (now, Session::new());
+            *session = (now, Session::begun_at(now));
         }
         Arc::clone(&session.1)
     }

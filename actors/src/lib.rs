@@ -3,6 +3,8 @@
 //! Everything durable is an entity: a state machine with a key, a version and a state; it changes by entries only.
 //! This crate knows ractor and tokio in its thin shells; it knows no database, no file, no network.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod agent;
 pub mod clock;
 pub mod entity;

@@ -39,7 +39,7 @@ impl Lab {
             Some(dir) => tempfile::tempdir_in(dir),
             None => tempfile::tempdir_in("."),
         };
-        Self { dir: dir.expect("a directory for the stores"), seconds, only, report: Report::default() }
+        Self { dir: dir.expect("a directory for the stores"), seconds, only, report: Report }
     }
 
     /// A path that no other row uses.

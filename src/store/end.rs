@@ -9,10 +9,10 @@ use super::{
     backends::{Backends, StoreFile},
     crash::CrashPoint,
     log::RedoLog,
+    pace::freeze,
     read::Readers,
     shared::Shared,
     tables::{DataMeta, put_meta},
-    writer::freeze,
 };
 
 /// What has to end beside the writer.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use stanchion_actors::{
     ids::{EntityId, Position, Version},
-    store::{Change, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project},
+    store::{Chain, Change, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project},
 };
 
 use super::{
@@ -100,6 +100,12 @@ impl Mem {
         encoded: &Bytes,
     ) -> Result<(), CodecError> {
         project(entity, entry, encoded, self)
+    }
+
+    /// Takes in a chain whose last entry is at `last`.
+    pub(crate) fn chain(&mut self, last: Position, chain: &Chain) -> Result<(), CodecError> {
+        self.advance(last, Some(chain.entity()));
+        chain.entries().try_for_each(|(entry, encoded)| self.entry(chain.entity(), entry, encoded))
     }
 
     /// Takes in a waiting command enqueued at `position`.

@@ -5,7 +5,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use stanchion_actors::ids::{EntityId, Name};
+use stanchion_actors::{
+    ids::{EntityId, Name},
+    store::{Created, StoreError},
+};
+
+use super::shared::Shared;
 
 /// Names given a number under this boot whose first record is not committed yet.
 #[derive(Debug, Default)]
@@ -69,4 +74,30 @@ impl Pending {
             }
         }
     }
+}
+
+/// Lookups of a name before its number is given without letting other creations in between.
+const CREATE_FREE_LOOKS: usize = 4;
+
+/// Finds a name or gives it the next number.
+pub(crate) fn create(shared: &Shared, name: &Name) -> Result<Created, StoreError> {
+    for look in 0.. {
+        let pending = shared.pending.lock();
+        if let Some(entity) = pending.of_name(name) {
+            return Ok(Created::New(entity));
+        }
+        let left = pending.left;
+        let held = (look >= CREATE_FREE_LOOKS).then_some(pending);
+        if let Some(entity) = shared.view.snapshot()?.resolve(name)? {
+            return Ok(Created::Exists(entity));
+        }
+        let mut pending = held.unwrap_or_else(|| shared.pending.lock());
+        if let Some(entity) = pending.of_name(name) {
+            return Ok(Created::New(entity));
+        }
+        if pending.left == left {
+            return Ok(Created::New(pending.give(name)));
+        }
+    }
+    Err(StoreError::NotApplied("the name was not settled".into()))
 }

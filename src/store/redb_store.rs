@@ -24,6 +24,7 @@ use super::{
     open::{Opener, Recovered},
     open_error::OpenError,
     options::StoreOptions,
+    pending::create,
     read::Readers,
     shared::{Answer, Job, Shared, count},
     tables::{corrupt, decode_row, name as table_name},
@@ -166,31 +167,6 @@ impl RedbStore {
         let row = self.shared.view.peek(Table::Name, &key)??;
         Some(decode_row(Table::Name, &key, &row))
     }
-}
-
-/// Lookups of a name before its number is given without letting other creations in between.
-const CREATE_FREE_LOOKS: usize = 4;
-
-fn create(shared: &Shared, name: &Name) -> Result<Created, StoreError> {
-    for look in 0.. {
-        let pending = shared.pending.lock();
-        if let Some(entity) = pending.of_name(name) {
-            return Ok(Created::New(entity));
-        }
-        let left = pending.left;
-        let held = (look >= CREATE_FREE_LOOKS).then_some(pending);
-        if let Some(entity) = shared.view.snapshot()?.resolve(name)? {
-            return Ok(Created::Exists(entity));
-        }
-        let mut pending = held.unwrap_or_else(|| shared.pending.lock());
-        if let Some(entity) = pending.of_name(name) {
-            return Ok(Created::New(entity));
-        }
-        if pending.left == left {
-            return Ok(Created::New(pending.give(name)));
-        }
-    }
-    Err(StoreError::NotApplied("the name was not settled".into()))
 }
 
 impl Store for RedbStore {

@@ -39,7 +39,7 @@ pub(crate) struct Slices<'a> {
 
 /// Longest wait between two slices while the fold is ahead of the log.
 const AHEAD_WAIT: std::time::Duration = std::time::Duration::from_millis(20);
-/// The slowest slice grows to this many times the smallest.
+/// With half of the log's limit behind, slices are larger by this many times the smallest.
 const GROWTH: f64 = 7.0;
 
 impl<'a> Slices<'a> {
@@ -80,6 +80,8 @@ impl<'a> Slices<'a> {
         let behind = state.backlog() as f64 / (shared.options.log_max_bytes as f64 / 2.0);
         drop(state);
         self.limit = (shared.options.slice_bytes as f64 * (1.0 + GROWTH * behind.min(1.0))) as usize;
+        // A slice takes at least one row, whatever the option says.
+        self.limit = self.limit.max(1);
         let mut txn = self.data.begin_write()?;
         txn.set_quick_repair(true);
         self.open = Some((txn, Instant::now()));

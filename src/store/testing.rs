@@ -134,6 +134,16 @@ impl FaultyDisk {
         self.lock().cut(StoreFile::Data)
     }
 
+    /// The power goes now: answers what is there, and every later sync fails, so that nothing is acknowledged after.
+    #[must_use]
+    pub fn power_off(&self) -> Cut {
+        let mut disk = self.lock();
+        for file in [StoreFile::Data, StoreFile::Log] {
+            disk.faults.insert((file, DiskCall::Sync), (0, io::ErrorKind::Other));
+        }
+        disk.cut(StoreFile::Data)
+    }
+
     /// Lets every `call` on `file` fail with `kind` after `free` more have succeeded.
     pub fn fail(&self, file: StoreFile, call: DiskCall, free: u64, kind: io::ErrorKind) {
         self.lock().faults.insert((file, call), (free, kind));

@@ -1,14 +1,14 @@
 //! The writer thread: drains the queue, decides, commits the log once, projects, answers in order.
 
 use std::{
+    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::Duration,
 };
 
 use stanchion_actors::{
     ids::{EntityId, Position, Version},
-    store::{Activated, Completer, Incarnation, Outcome, Record, StoreError, Table, encode, key},
+    store::{Activated, Chain, Incarnation, Outcome, Record, StoreError, Table, Token, encode, key},
 };
 use stanchion_sync::Drain;
 
@@ -18,32 +18,21 @@ use super::{
     decide::Owners,
     log::RedoLog,
     memtable::version_of,
-    shared::{Answer, Job, Shared, count},
-    view::read_mem,
+    pace::{freeze, freeze_if_due, pace},
+    reply::Reply,
+    shared::{Job, Shared, count},
 };
 
 /// Most entries projected under one lock, so that readers wait for a fraction of a batch.
 const PROJECT_MAX_ENTRIES: usize = 128;
-/// Longest single wait for the fold before a commit.
-const PACE_MAX: Duration = Duration::from_millis(50);
-/// Batches are this many times smaller while the fold is behind.
-const PACED_SHARE: usize = 8;
-/// Fold speed assumed before the first fold, in bytes a second.
-const PACE_ASSUMED: f64 = 20e6;
-
 /// What becomes readable with a batch.
 enum Projection {
     /// A chain, and the position of its last entry.
-    Chain(Position, stanchion_actors::store::Chain),
+    Chain(Position, Chain),
+    /// Chains that become readable together.
+    Atomic(Vec<(Position, Chain)>),
     /// Another record at its position.
     Other(Position, LogRecord),
-}
-
-/// Who is answered after the commit.
-enum Reply {
-    Record(Completer, Result<Outcome, StoreError>),
-    Activated(Answer<Activated>, Result<Activated, StoreError>),
-    Done(Answer<()>),
 }
 
 /// The one thread that writes the log.
@@ -57,10 +46,11 @@ pub(crate) struct Writer {
     /// Entries in the chunk.
     entries: u64,
     projections: Vec<Projection>,
-    replies: Vec<Reply>,
+    replies: VecDeque<Reply>,
     /// Entities whose name is stored by this batch.
     born: Vec<EntityId>,
-    jobs: Vec<Job>,
+    /// Taken from the queue and not looked at yet.
+    jobs: VecDeque<Job>,
     /// Bytes of the last commit.
     last_bytes: usize,
 }
@@ -76,9 +66,9 @@ impl Writer {
             chunk: ChunkBuilder::new(),
             entries: 0,
             projections: Vec::new(),
-            replies: Vec::new(),
+            replies: VecDeque::new(),
             born: Vec::new(),
-            jobs: Vec::new(),
+            jobs: VecDeque::new(),
             last_bytes: 0,
         }
     }
@@ -96,26 +86,25 @@ impl Writer {
     }
 
     fn work(&mut self) {
-        self.freeze_if_due();
+        let mut drained = Vec::new();
+        freeze_if_due(&self.shared);
         while self.shared.poisoned().is_none() {
-            let paced = self.pace();
-            let mut jobs = std::mem::take(&mut self.jobs);
+            let share = pace(&self.shared, self.last_bytes);
             let options = &self.shared.options;
-            // While the fold sets the speed, small batches spread its waits evenly over the callers.
-            let items = if paced { options.batch_items / PACED_SHARE } else { options.batch_items };
-            if self.shared.queue.drain(items, options.batch_bytes, &mut jobs) == Drain::Closed {
+            let items = options.batch_items / share;
+            if self.shared.queue.drain(items, options.batch_bytes, &mut drained) == Drain::Closed {
                 return;
             }
-            for job in jobs.drain(..) {
+            self.jobs.extend(drained.drain(..));
+            while let Some(job) = self.jobs.pop_front() {
                 if self.shared.poisoned().is_some() {
                     self.reject(job);
-                    continue;
+                } else {
+                    self.take(job);
                 }
-                self.take(job);
             }
-            self.jobs = jobs;
             self.flush();
-            self.freeze_if_due();
+            freeze_if_due(&self.shared);
         }
     }
 
@@ -124,25 +113,25 @@ impl Writer {
             Job::Record(Record::Purge { token }, done) => {
                 self.flush();
                 let decided = self.purge(token);
-                self.replies.push(Reply::Record(done, decided));
+                self.replies.push_back(Reply::Record(done, decided));
                 self.flush();
             }
             Job::Record(record, done) => {
                 let decided = self.decide(record);
-                self.replies.push(Reply::Record(done, decided));
+                self.replies.push_back(Reply::Record(done, decided));
             }
             Job::Activate { entity, by, answer } => {
                 let decided = self.activate(entity, by);
-                self.replies.push(Reply::Activated(answer, decided));
+                self.replies.push_back(Reply::Activated(answer, decided));
             }
             Job::Release { token, answer } => {
                 self.owners.release(token);
-                self.replies.push(Reply::Done(answer));
+                self.replies.push_back(Reply::Done(answer, Ok(())));
             }
             Job::Freeze { answer } => {
                 self.flush();
                 freeze(&self.shared);
-                self.replies.push(Reply::Done(answer));
+                self.replies.push_back(Reply::Done(answer, Ok(())));
             }
         }
     }
@@ -150,14 +139,17 @@ impl Writer {
     fn decide(&mut self, record: Record) -> Result<Outcome, StoreError> {
         match record {
             Record::Chain(chain) => Ok(match self.owners.accept(&chain)? {
-                Ok(()) => self.chain(chain),
+                Ok(()) => {
+                    let last = self.encode(&chain);
+                    self.projections.push(Projection::Chain(last, chain));
+                    self.applied()
+                }
                 Err(outcome) => outcome,
             }),
             Record::Atomic(chains) => Ok(match self.owners.accept_all(&chains)? {
                 Ok(()) => {
-                    for chain in chains {
-                        self.chain(chain);
-                    }
+                    let chains = chains.into_iter().map(|chain| (self.encode(&chain), chain)).collect();
+                    self.projections.push(Projection::Atomic(chains));
                     self.applied()
                 }
                 Err(outcome) => outcome,
@@ -189,16 +181,15 @@ impl Writer {
         Outcome::Applied { position: Position(self.next.0 - 1) }
     }
 
-    fn chain(&mut self, chain: stanchion_actors::store::Chain) -> Outcome {
-        self.chunk.chain(&chain);
+    /// Puts a chain into the chunk; answers the position of its last entry.
+    fn encode(&mut self, chain: &Chain) -> Position {
+        self.chunk.chain(chain);
         if chain.expect() == Version(0) {
             self.born.push(chain.entity());
         }
         self.entries += chain.len() as u64;
         self.next = Position(self.next.0 + chain.len() as u64);
-        let outcome = self.applied();
-        self.projections.push(Projection::Chain(Position(self.next.0 - 1), chain));
-        outcome
+        Position(self.next.0 - 1)
     }
 
     fn other(&mut self, record: LogRecord) -> Outcome {
@@ -233,7 +224,7 @@ impl Writer {
     }
 
     /// Everything before it can be read, so what lies outside the entity's number is found.
-    fn purge(&mut self, token: stanchion_actors::store::Token) -> Result<Outcome, StoreError> {
+    fn purge(&mut self, token: Token) -> Result<Outcome, StoreError> {
         if let Err(outcome) = self.owners.admits(token) {
             return Ok(outcome);
         }
@@ -297,8 +288,11 @@ impl Writer {
                 let done = match &projection {
                     Projection::Chain(last, chain) => {
                         entries += chain.len();
-                        mem.advance(*last, Some(chain.entity()));
-                        chain.entries().try_for_each(|(entry, bytes)| mem.entry(chain.entity(), entry, bytes))
+                        mem.chain(*last, chain)
+                    }
+                    Projection::Atomic(chains) => {
+                        entries += chains.len();
+                        chains.iter().try_for_each(|(last, chain)| mem.chain(*last, chain))
                     }
                     Projection::Other(position, record) => {
                         entries += 1;
@@ -313,32 +307,19 @@ impl Writer {
     }
 
     fn reply(&mut self) {
-        let counters = &self.shared.counters;
-        for reply in self.replies.drain(..) {
-            match reply {
-                Reply::Record(done, result) => {
-                    match &result {
-                        Ok(Outcome::Applied { .. }) => count(&counters.applied, 1),
-                        Ok(Outcome::Fenced { .. }) => count(&counters.fenced, 1),
-                        Ok(Outcome::Conflict { .. }) => count(&counters.conflicts, 1),
-                        _ => count(&counters.failed, 1),
-                    }
-                    done(result);
-                }
-                Reply::Activated(answer, result) => drop(answer.send(result)),
-                Reply::Done(answer) => drop(answer.send(Ok(()))),
-            }
+        while let Some(reply) = self.replies.pop_front() {
+            reply.tell(&self.shared);
         }
     }
 
     /// Answers a batch whose commit failed.
     fn reply_unknown(&mut self) {
         let why = self.why();
-        for reply in self.replies.drain(..) {
+        while let Some(reply) = self.replies.pop_front() {
             let applied = matches!(reply, Reply::Record(_, Ok(Outcome::Applied { .. })));
             let error =
                 if applied { StoreError::Unknown(why.clone()) } else { StoreError::NotApplied(why.clone()) };
-            refuse(&self.shared, reply, error);
+            reply.refused(error).tell(&self.shared);
         }
     }
 
@@ -347,91 +328,17 @@ impl Writer {
     }
 
     fn reject(&self, job: Job) {
-        let error = StoreError::NotApplied(self.why());
-        let reply = match job {
-            Job::Record(_, done) => Reply::Record(done, Err(error.clone())),
-            Job::Activate { answer, .. } => Reply::Activated(answer, Err(error.clone())),
-            Job::Release { answer, .. } | Job::Freeze { answer } => Reply::Done(answer),
-        };
-        refuse(&self.shared, reply, error);
+        Reply::refusing(job, StoreError::NotApplied(self.why())).tell(&self.shared);
     }
 
     /// Nothing handed over is left without an answer.
     fn reject_rest(&mut self) {
         self.reply_unknown();
-        let mut jobs = std::mem::take(&mut self.jobs);
+        let mut jobs = Vec::from(std::mem::take(&mut self.jobs));
         while self.shared.queue.drain(usize::MAX, usize::MAX, &mut jobs) == Drain::Items {}
         for job in jobs {
             self.reject(job);
         }
-    }
-
-    /// Waits for the fold in proportion to what it is behind; whether it is.
-    fn pace(&mut self) -> bool {
-        let cap = self.shared.options.log_max_bytes;
-        let half = cap / 2;
-        loop {
-            let (backlog, speed) = {
-                let fold = self.shared.fold_state();
-                (fold.backlog(), fold.bytes_per_second)
-            };
-            if backlog <= half {
-                return false;
-            }
-            self.freeze_if_due();
-            if backlog < cap {
-                let full = (backlog - half) as f64 / half.max(1) as f64;
-                let speed = if speed > 0.0 { speed } else { PACE_ASSUMED };
-                let wait = Duration::from_secs_f64(1.5 * full * self.last_bytes as f64 / speed).min(PACE_MAX);
-                drop(self.shared.await_fold(Some(wait), |fold| !fold.stop && fold.backlog() > half));
-                return true;
-            }
-            if self.shared.poisoned().is_some() {
-                return true;
-            }
-            drop(self.shared.await_fold(None, |fold| !fold.stop && fold.busy && fold.backlog() >= cap));
-        }
-    }
-
-    fn freeze_if_due(&self) {
-        let limit = self.shared.options.freeze_bytes();
-        let logged = self.shared.fold_state().active_bytes;
-        if logged >= limit || read_mem(&self.shared.view.active()).bytes >= limit {
-            freeze(&self.shared);
-        }
-    }
-}
-
-/// Freezes the active generation, unless one is being folded or there is nothing; whether it did.
-pub(crate) fn freeze(shared: &Shared) -> bool {
-    if shared.fold_state().busy {
-        return false;
-    }
-    let frozen = shared.view.change(|gens| {
-        if read_mem(&gens.active).is_empty() || gens.folding.is_some() {
-            return false;
-        }
-        gens.folding = Some(std::mem::take(&mut gens.active));
-        true
-    });
-    if frozen {
-        shared.fold(|fold| {
-            fold.frozen_bytes = std::mem::take(&mut fold.active_bytes);
-            fold.done_bytes = 0;
-            fold.busy = true;
-        });
-    }
-    frozen
-}
-
-fn refuse(shared: &Shared, reply: Reply, error: StoreError) {
-    match reply {
-        Reply::Record(done, _) => {
-            count(&shared.counters.failed, 1);
-            done(Err(error));
-        }
-        Reply::Activated(answer, _) => drop(answer.send(Err(error))),
-        Reply::Done(answer) => drop(answer.send(Err(error))),
     }
 }
 

@@ -21,6 +21,9 @@ use stanchion_supervisors::{Shutdown, Supervisor};
 pub use self::builder::WrapStore;
 pub use self::builder::{Builder, OpenError};
 
+/// Looks, a millisecond apart, at what still lives after everything was stopped.
+const LEFT_OVER_LOOKS: u32 = 1_000;
+
 /// How a system stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "says what was left over"]
@@ -50,7 +53,6 @@ impl std::fmt::Debug for System {
 
 impl System {
     /// Begins to describe a system.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -146,10 +148,22 @@ impl System {
         let _ended = self.root.stop(Shutdown::Infinity).await;
         let leftover = self.env.tasks().shutdown(Duration::ZERO).await;
         let closed = self.env.store().current().close().await;
-        let census = self.env.tasks().census();
-        let left_over = census.live.len() + census.actors.len();
+        let left_over = left_over(&self.env).await;
         closed.map(|()| StopReport { activities_cancelled, tasks_aborted: leftover.aborted, left_over })
     }
+}
+
+/// Looks at what still lives until nothing does: what was stopped takes a moment to be dropped.
+async fn left_over(env: &Env) -> usize {
+    for _ in 0..LEFT_OVER_LOOKS {
+        let census = env.tasks().census();
+        if census.live.is_empty() && census.actors.is_empty() {
+            return 0;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let census = env.tasks().census();
+    census.live.len() + census.actors.len()
 }
 
 /// Why a question to the system has no answer.

@@ -74,6 +74,10 @@ impl Actor for EntitySupervisorActor {
         // The children of a supervisor before this one have ended with it.
         for cell in directory.cells_of_shard(args.shard) {
             cell.reset();
+            if cell.blocked().is_some() {
+                // Its time to be forgiven was kept by the supervisor before this one.
+                plan_forgiveness(&args, &myself, &cell);
+            }
         }
         let counted = args.env.tasks().actor("entity-supervisor");
         plan_sweep(&args.env, &myself);
@@ -190,10 +194,7 @@ impl EntitySupervisorState {
         }
         cell.block(&why);
         cell.vacate(generation);
-        let (myself, again) = (myself.clone(), Arc::clone(cell));
-        self.args.env.later(intensity.within(), move || {
-            let _ = myself.cast(EntitySupervisorMsg::Forgive { cell: again });
-        });
+        plan_forgiveness(&self.args, myself, cell);
     }
 
     fn forgive(&mut self, cell: &Arc<EntityCell>) {
@@ -212,6 +213,15 @@ impl EntitySupervisorState {
             }
         }
     }
+}
+
+fn plan_forgiveness(
+    args: &EntitySupervisorArgs,
+    myself: &ActorRef<EntitySupervisorMsg>,
+    cell: &Arc<EntityCell>,
+) {
+    let (myself, cell) = (myself.clone(), Arc::clone(cell));
+    args.env.later(args.intensity.within(), move || drop(myself.cast(EntitySupervisorMsg::Forgive { cell })));
 }
 
 fn plan_sweep(env: &Arc<Env>, myself: &ActorRef<EntitySupervisorMsg>) {

@@ -5,6 +5,8 @@
 //! ordered list of children, [`DynamicSupervisor`] for many alike, [`TaskSupervisor`] for tasks. [`root`] puts them
 //! together. This crate knows which child ended and how; it knows nothing of what a child does.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod backoff;
 pub mod exit;
 pub mod intensity;

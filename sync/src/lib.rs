@@ -44,6 +44,8 @@
 //! | `fences::an_activation_is_a_barrier_to_chains_in_flight` | old chains against a new activation, through a hand-off | activation beside the queue |
 //! | `fences::a_late_forget_leaves_the_new_activation_alone` | forget against raise | forget ignores the number |
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod doorbell;
 mod fences;
 mod gate;

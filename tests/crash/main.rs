@@ -17,9 +17,12 @@ mod agents;
 mod check;
 mod early;
 mod history;
+mod house;
 mod kill;
 mod life;
 mod load;
+mod nemesis;
+mod power;
 mod random;
 
 use std::sync::{
@@ -192,7 +195,7 @@ fn runs(ops: &[Op], seed: u64) {
                 Op::Fold => store.as_ref().unwrap().fold().await.unwrap(),
                 Op::Reopen => {
                     let mut draw = seed | 1;
-                    let survivors = disk.cut().survivors(|_| {
+                    let survivors = disk.power_off().survivors(|_| {
                         draw ^= draw << 13;
                         draw ^= draw >> 7;
                         draw ^= draw << 17;
@@ -263,6 +266,8 @@ fn rows_deleted_above_the_data_file_stay_deleted_after_a_crash() {
         write(&store, token, &thing, 4..=4, History::Forever, &AtomicU64::new(0)).await;
         let rows = store.rows(token.entity, Bytes::new(), Bytes::new(), 10).await.unwrap();
         let survivors = disk.cut().survivors(|_| false);
+        let report = verify("memory.redb", &small(&survivors)).unwrap();
+        assert_eq!((report.faults, report.entities), (vec![], 1), "the log counts as well");
         let again = open_on(&survivors);
         assert_eq!(again.rows(token.entity, Bytes::new(), Bytes::new(), 10).await.unwrap(), rows);
     });

@@ -1,18 +1,33 @@
 //! Integration tests, a module per area.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
 
 #[cfg(feature = "testing")]
 #[path = "../support/mod.rs"]
 mod support;
 
+mod kit;
+
+mod calls;
+mod dedup;
 #[cfg(feature = "documents")]
 mod documents;
+mod effects;
 mod entities;
+mod mailbox;
+mod outbox;
+mod recovery;
 #[cfg(feature = "testing")]
 mod store_backup;
 #[cfg(feature = "testing")]
 mod store_conformance;
 #[cfg(feature = "testing")]
 mod store_redb;
+mod timers;
+mod transact;
 mod workflows;

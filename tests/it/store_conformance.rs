@@ -46,7 +46,7 @@ impl StoreFactory for Redb {
 
     fn reopen(&self, store: Arc<dyn Store>) -> BoxFuture<'_, Result<Arc<dyn Store>, String>> {
         let (disk, last) = self.last.lock().unwrap().take().unwrap();
-        let survivors = disk.cut().survivors(|number| number % 3 == 0);
+        let survivors = disk.power_off().survivors(|number| number % 3 == 0);
         drop((store, last));
         ready(self.open_on(survivors)).boxed()
     }

@@ -416,3 +416,39 @@ async fn the_last_handle_may_go_on_the_writer_thread() {
     let again = open_on(&disk);
     assert_eq!(again.load(token.entity).await.unwrap(), Some(expected(&a, 1, History::None)));
 }
+
+#[tokio::test]
+async fn a_completer_that_panics_takes_nothing_along() {
+    let disk = FaultyDisk::new();
+    let (store, a) = (open_on(&disk), name("a"));
+    let token = own(&store, &a).await;
+    store.submit(one(token, rich(&a, 1, History::None)), Box::new(|_| panic!("on purpose"))).unwrap();
+    let outcome = submit(&store, one(token, rich(&a, 2, History::None))).await.unwrap();
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+}
+
+/// Panics on the thread that comes to `CrashPoint::AfterCommit`.
+struct PanicAfterCommit;
+
+impl stanchion::store::CrashPoints for PanicAfterCommit {
+    fn reach(&self, point: stanchion::store::CrashPoint) {
+        assert!(point != stanchion::store::CrashPoint::AfterCommit, "on purpose");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_poisons_and_answers_everybody_with_unknown() {
+    let disk = FaultyDisk::new();
+    let options = small(&disk).crash_points(Arc::new(PanicAfterCommit));
+    let store = RedbStore::open("memory.redb", options).unwrap();
+    let a = name("a");
+    let token = own(&store, &a).await;
+    let answer = submit(&store, one(token, rich(&a, 1, History::None))).await;
+    assert!(matches!(answer, Err(StoreError::Unknown(_))), "{answer:?}");
+    assert!(store.poisoned().unwrap().contains("panicked"));
+    assert!(matches!(store.close().await, Err(StoreError::Fatal(_))));
+    drop(store);
+    // It was in the log: unknown to its caller, but durable.
+    let again = open_on(&disk.cut().survivors(|_| false));
+    assert_is_at(&again, token.entity, &a, 1, History::None).await;
+}

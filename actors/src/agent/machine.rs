@@ -57,6 +57,8 @@ impl<A: Agent + Sync> Machine for AgentMachine<A> {
     }
 
     fn decide(&mut self, input: &Input<'_>, recorder: &mut Recorder) -> Result<Decided, NotAccepted> {
+        // What an earlier decision staged and nobody accepted must not be accepted with this one.
+        self.staged = None;
         let mut copy = self.state.clone();
         let mut ctx = Ctx::new(recorder);
         let reply = match input {
@@ -72,17 +74,17 @@ impl<A: Agent + Sync> Machine for AgentMachine<A> {
                 copy.completed((*done).clone(), &mut ctx);
                 Bytes::new()
             }
-            Input::Recovered { .. } | Input::CrashLooped(_) => {
-                return Ok(Decided { change: None, reply: Bytes::new() });
+            Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => {
+                return Ok(Decided::nothing());
             }
         };
         copy.validate().map_err(|invalid| NotAccepted::Refused(Refusal::Invalid(invalid.0)))?;
         let encoded = Bytes::from(encode(&copy).map_err(malformed)?);
         if encoded == self.encoded {
-            return Ok(Decided { change: None, reply });
+            return Ok(Decided { change: None, reply, more: false });
         }
         self.staged = Some((copy, encoded.clone()));
-        Ok(Decided { change: Some(Change::State(encoded)), reply })
+        Ok(Decided { change: Some(Change::State(encoded)), reply, more: false })
     }
 
     fn accept(&mut self) {

@@ -66,10 +66,11 @@ pub trait EventSourced: Default + Data {
         Vec::new()
     }
 
-    /// Checks the state after each decision; asked on the folded state before it is stored at a snapshot.
+    /// Checks the folded state before it is stored as a snapshot. Facts cannot be undone: reject in
+    /// [`EventSourced::decide`] what must not happen.
     ///
     /// # Errors
-    /// What is wrong.
+    /// What is wrong: no snapshot is stored, the events are.
     fn validate(&self) -> Result<(), Invalid> {
         Ok(())
     }
@@ -136,16 +137,16 @@ where
             Input::Command(payload) => self.command(payload, &mut ctx)?,
             Input::Timer(timer) => self.command(&timer.payload, &mut ctx)?,
             Input::Completion(done) => (self.state.completed((*done).clone(), &mut ctx), Bytes::new()),
-            Input::Recovered { .. } | Input::CrashLooped(_) => (Vec::new(), Bytes::new()),
+            Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => (Vec::new(), Bytes::new()),
         };
         if events.is_empty() {
-            return Ok(Decided { change: None, reply });
+            return Ok(Decided { change: None, reply, more: false });
         }
         let encoded: Result<Vec<Bytes>, _> =
             events.iter().map(|event| encode(event).map(Bytes::from)).collect();
         let change = Change::Events { events: encoded.map_err(malformed)?, snapshot: None };
         self.staged = events;
-        Ok(Decided { change: Some(change), reply })
+        Ok(Decided { change: Some(change), reply, more: false })
     }
 
     fn accept(&mut self) {

@@ -1,7 +1,7 @@
 //! An activated entity: decides, records entries, gathers them into chains.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -56,6 +56,10 @@ pub(crate) struct Active {
     pub(super) panics: u32,
     /// The outbox asked for all that is pending.
     pub(super) reoffer: bool,
+    /// The outbox has been told of this activation.
+    pub(super) offered: bool,
+    /// Returned messages that entries of this activation consume.
+    pub(super) returned: HashSet<u64>,
 }
 
 impl Active {
@@ -81,8 +85,8 @@ impl Active {
         let version = head.as_ref().map_or(Version(0), |head| head.version);
         let mut dedup = Dedup::restore(loaded.origins, loaded.answers, version);
         let forget = dedup.expire(cell.kind().options.origin_ttl, env.now());
-        let undelivered = loaded.messages.len() as u64;
-        cell.undelivered.store(undelivered, std::sync::atomic::Ordering::Relaxed);
+        let had_outgoing = cell.undelivered() > 0;
+        cell.pending_are(loaded.messages.iter().map(|message| message.seq), u64::MAX);
         let mut active = Self {
             entity: token.entity,
             token,
@@ -99,11 +103,13 @@ impl Active {
             afters: VecDeque::new(),
             panics: 0,
             reoffer: false,
+            returned: HashSet::new(),
+            offered: had_outgoing || !loaded.messages.is_empty(),
             env,
             cell,
         };
         active.arm_timers();
-        if !loaded.messages.is_empty() {
+        if active.offered {
             active.afters.push_back((version, After::Deliver(loaded.messages, true)));
         }
         Ok(active)
@@ -134,6 +140,8 @@ impl Active {
             return Ok(());
         }
         let loaded = self.env.store().current().load(self.entity).await?.unwrap_or_default();
+        let next = loaded.head().map_or(1, |head| head.next_message);
+        self.cell.pending_are(loaded.messages.iter().map(|message| message.seq), next);
         After::Deliver(loaded.messages, true).perform(&self.env, &self.cell, self.entity);
         Ok(())
     }
@@ -151,6 +159,25 @@ impl Active {
     /// Whether nothing gathers, nothing is at the store, nothing is to be done after a commit.
     pub(crate) fn is_quiet(&self) -> bool {
         self.gather.is_empty() && self.afters.is_empty() && matches!(self.pipeline.look(false), Look::Free)
+    }
+
+    /// Asks to be woken when nothing is at the store any more.
+    pub(crate) fn wake_when_quiet(&self) {
+        if matches!(self.pipeline.look(true), Look::Free | Look::Failed(_)) {
+            self.cell.wake();
+        }
+    }
+
+    /// Whether an effect runs, or a message is on its way back.
+    pub(crate) fn has_started(&self) -> bool {
+        !self.effects.is_empty() || !self.returned.is_empty()
+    }
+
+    /// The outbox may forget this entity, which is about to sleep.
+    pub(crate) fn say_goodbye(&self) {
+        if self.offered {
+            self.env.services().outbox.cast(super::outbox::OutboxMsg::Asleep { sender: self.entity });
+        }
     }
 
     /// Whether another input may be handled before the chain has to leave.
@@ -275,9 +302,25 @@ impl Active {
                 break;
             }
             if let Some((_, after)) = self.afters.pop_front() {
+                match &after {
+                    // It has ended or was tried again meanwhile; should that not become durable, the next
+                    // activation starts it.
+                    After::Start(effect) if !self.is_current(&effect.id, effect.attempt) => continue,
+                    After::Returned(seq, _) => drop(self.returned.remove(seq)),
+                    After::Start(_)
+                    | After::Cancel(_)
+                    | After::Deliver(..)
+                    | After::Arm(_)
+                    | After::Publish(_) => {}
+                }
                 after.perform(&self.env, &self.cell, self.entity);
             }
         }
+    }
+
+    /// Whether this is the attempt of the effect that counts.
+    pub(super) fn is_current(&self, effect: &str, attempt: u32) -> bool {
+        self.effects.get(effect).is_some_and(|known| known.attempt == attempt)
     }
 
     /// The earliest time a session must have been made, to be taken for new.

@@ -106,7 +106,7 @@ impl EntityState {
     fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<(), Broken> {
         let Some(active) = &mut self.active else { return Ok(()) };
         active.submit()?;
-        active.perform_afters();
+        let mut waits = false;
         for handled in 0.. {
             if handled == TURN {
                 // More may lie there: let others run, then look again.
@@ -119,12 +119,16 @@ impl EntityState {
             let Some(item) = self.cell.pop() else { break };
             if matches!(item, Item::Prepare(_)) && !active.is_quiet() {
                 self.cell.unpop(item);
+                waits = true;
                 break;
             }
             active.handle(item)?;
         }
         active.submit()?;
         active.perform_afters();
+        if waits {
+            active.wake_when_quiet();
+        }
         Ok(())
     }
 
@@ -171,7 +175,7 @@ impl EntityState {
     async fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
         let quiet = self.active.as_mut().is_none_or(|active| {
             active.perform_afters();
-            active.is_quiet()
+            active.is_quiet() && !active.has_started()
         });
         let idle = self.cell.idle_for() >= self.cell.kind().options.passivate_after;
         if !(quiet && idle && self.cell.is_idle() && self.cell.leave(self.generation)) {
@@ -179,6 +183,7 @@ impl EntityState {
         }
         if let Some(active) = self.active.take() {
             let token = active.token();
+            active.say_goodbye();
             drop(active);
             // Not released means fenced by the next activation all the same.
             let _ = self.env.store().current().release(token).await;
@@ -193,8 +198,9 @@ async fn load(env: &Arc<Env>, cell: &Arc<EntityCell>) -> Result<Active, FailureK
     let failed = |error: StoreError| {
         env.store().suspect(env, &error);
         match FailureKind::from(&error) {
-            // Reading changes nothing, so there is no doubt.
+            // Reading changes nothing, so there is no doubt; and a store that failed is opened anew.
             FailureKind::Unknown(why) => FailureKind::Unavailable(Unavailable::Store(why.to_string())),
+            FailureKind::Fatal(why) => FailureKind::Unavailable(Unavailable::Store(why)),
             kind => kind,
         }
     };

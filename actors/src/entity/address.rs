@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     cell::EntityCell,
-    mail::{Call, CallResult, Item, ReplyPort},
+    mail::{Begun, Call, CallResult, ReplyPort},
     session::Ticket,
 };
 use crate::{
@@ -111,13 +111,23 @@ impl EntityAddress {
         let deadline = Instant::now() + options.deadline;
         let reply = ReplyPort::call(answer, self.name().clone(), id);
         let CallOptions { priority, cause, .. } = options;
-        let deadline_in = Some(deadline);
-        let call =
-            Call { id, settled_below, payload, deadline: deadline_in, priority, cause, reply, ticket: None };
+        let begun = Arc::new(Begun::default());
+        let call = Call {
+            id,
+            settled_below,
+            payload,
+            deadline: Some(deadline),
+            priority,
+            cause,
+            reply,
+            begun: Some(Arc::clone(&begun)),
+            ticket: None,
+        };
         self.cell.push_call(call).await;
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => fail(FailureKind::Unknown(Doubt::Lost)),
+            Err(_elapsed) if begun.is_first() => fail(FailureKind::Unavailable(Unavailable::DeadlinePassed)),
             Err(_elapsed) => fail(FailureKind::Unknown(Doubt::DeadlinePassed)),
         }
     }
@@ -141,17 +151,14 @@ impl EntityAddress {
             *told.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
         }));
         let CallOptions { priority, cause, .. } = options;
+        let ticket = Some(ticket);
         let call =
-            Call { id, settled_below, payload, deadline: None, priority, cause, reply, ticket: Some(ticket) };
+            Call { id, settled_below, payload, deadline: None, priority, cause, reply, begun: None, ticket };
         self.cell.push_call(call).await;
         // A refusal is told before the push returns; later outcomes nobody waits for.
         let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         match refused {
-            Some(
-                kind @ FailureKind::Unavailable(
-                    Unavailable::Full { .. } | Unavailable::Dropped | Unavailable::Draining,
-                ),
-            ) => Err(fail(kind)),
+            Some(kind @ FailureKind::Unavailable(_)) => Err(fail(kind)),
             Some(_) | None => Ok(()),
         }
     }
@@ -228,7 +235,7 @@ impl EntityAddress {
             let seen = look(state);
             Box::new(move || drop(tell.send(seen))) as Box<dyn FnOnce() + std::marker::Send>
         });
-        self.cell.push_read(Item::Read(read, reply));
+        self.cell.push_read(read, reply);
         match tokio::time::timeout(deadline, told).await {
             Ok(Ok(seen)) => Ok(seen),
             Ok(Err(_dropped)) => {

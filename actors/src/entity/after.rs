@@ -18,6 +18,8 @@ pub(crate) enum After {
     Cancel(String),
     /// Hand messages to the outbox: new ones, or all that are pending.
     Deliver(Vec<OutMessage>, bool),
+    /// A returned message is consumed.
+    Returned(u64, crate::ids::Name),
     /// Tell the timer service.
     Arm(Due),
     /// Tell those who follow the status.
@@ -40,6 +42,10 @@ impl After {
                 services.outbox.cast(OutboxMsg::Offer { sender, entity, messages, complete });
             }
             Self::Publish(status) => cell.publish_status(status),
+            Self::Returned(seq, to) => {
+                cell.settled(seq);
+                services.outbox.cast(OutboxMsg::Returned { sender: entity, to, seq });
+            }
             Self::Arm(due) => services.timers.cast(TimersMsg::Arm(due)),
         }
     }

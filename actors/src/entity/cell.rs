@@ -2,7 +2,7 @@
 //! when one dies.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     machine::Kind,
-    mail::{Call, Item},
+    mail::{Call, Item, ReadFn, ReplyPort},
     msg::{EntityMsg, Supervisors},
     policy::MailboxPolicy,
 };
@@ -26,7 +26,8 @@ use crate::{
     store::InboxItem,
 };
 
-/// Counters of one entity's mailbox.
+/// Counters of one entity's mailbox: `accepted + rejected + dropped_newest` commands were sent, and
+/// `accepted - dropped_oldest - shed` were or will be handled.
 #[derive(Debug, Default)]
 pub struct MailboxStats {
     /// Commands that got a place.
@@ -35,9 +36,9 @@ pub struct MailboxStats {
     pub rejected: AtomicU64,
     /// Commands dropped by policy DropOldest.
     pub dropped_oldest: AtomicU64,
-    /// Commands dropped by policy DropNewest.
+    /// New commands that got no place under a policy that drops.
     pub dropped_newest: AtomicU64,
-    /// Commands dropped by policy Shed.
+    /// Waiting commands dropped by policy Shed.
     pub shed: AtomicU64,
 }
 
@@ -69,8 +70,10 @@ pub struct EntityCell {
     made: Instant,
     /// Last time an actor looked at the mailbox, in milliseconds after `made`.
     last_used_ms: AtomicU64,
-    /// Messages sent and not yet settled.
-    pub(crate) undelivered: AtomicU64,
+    /// Messages recorded and not yet settled: number to whether it is on its way back.
+    outgoing: Mutex<BTreeMap<u64, bool>>,
+    /// The input that nobody waits for on which folding panicked; parked when it comes again.
+    poison: Mutex<Option<u64>>,
     /// Counters.
     pub stats: MailboxStats,
 }
@@ -102,7 +105,8 @@ impl EntityCell {
             status: watch::Sender::default(),
             made: Instant::now(),
             last_used_ms: AtomicU64::new(0),
-            undelivered: AtomicU64::new(0),
+            outgoing: Mutex::default(),
+            poison: Mutex::default(),
             stats: MailboxStats::default(),
         })
     }
@@ -177,18 +181,14 @@ impl EntityCell {
     fn replace(self: &Arc<Self>, call: Call, yields: impl Fn(u8, u8) -> bool) {
         let shed = self.kind.options.mailbox.policy == MailboxPolicy::Shed;
         let mut queues = self.lock();
-        let victim = queues
-            .external
-            .iter()
-            .enumerate()
-            .filter_map(|(at, (item, _))| match item {
-                Item::Call(waiting) => Some((if shed { waiting.priority } else { 0 }, at)),
-                _ => None,
-            })
-            .min();
+        let mut calls = queues.external.iter().enumerate().filter_map(|(at, (item, _))| match item {
+            Item::Call(waiting) => Some((waiting.priority, at)),
+            _ => None,
+        });
+        let victim = if shed { calls.min() } else { calls.next() };
         let Some((_, at)) = victim.filter(|(priority, _)| yields(*priority, call.priority)) else {
             drop(queues);
-            self.stats.shed.fetch_add(1, Ordering::Relaxed);
+            self.stats.dropped_newest.fetch_add(1, Ordering::Relaxed);
             return refuse(call, Unavailable::Dropped);
         };
         let (dropped, permit) = match queues.external.remove(at) {
@@ -213,7 +213,11 @@ impl EntityCell {
     }
 
     /// Puts a read; reads wait like calls but are not counted against the mailbox.
-    pub(crate) fn push_read(self: &Arc<Self>, item: Item) {
+    pub(crate) fn push_read(self: &Arc<Self>, read: ReadFn, reply: ReplyPort) {
+        if let Some(why) = self.blocked() {
+            return reply.answer(Err(FailureKind::Unavailable(Unavailable::CrashLoop(why))));
+        }
+        let item = Item::Read(read, reply);
         self.lock().external.push_back((item, None));
         self.wake();
     }
@@ -257,16 +261,77 @@ impl EntityCell {
         }
     }
 
-    /// Answers every waiting call and read with `why`; what the system itself sent stays.
+    /// Answers everybody who waits with `why`: callers, transactions, and the outbox, which sends again. What
+    /// nobody waits for stays.
     pub(crate) fn refuse_waiting(self: &Arc<Self>, why: &FailureKind) {
-        let waiting: Vec<_> = self.lock().external.drain(..).collect();
-        for (item, _permit) in waiting {
+        let waiting: Vec<Item> = {
+            let mut queues = self.lock();
+            let external: Vec<Item> = queues.external.drain(..).map(|(item, _permit)| item).collect();
+            let (refused, kept): (VecDeque<Item>, VecDeque<Item>) = std::mem::take(&mut queues.internal)
+                .into_iter()
+                .partition(|item| matches!(item, Item::Messages(_) | Item::Prepare(_)));
+            queues.internal = kept;
+            external.into_iter().chain(refused).collect()
+        };
+        for item in waiting {
             match item {
                 Item::Call(call) => call.reply.answer(Err(why.clone())),
                 Item::Read(_, reply) => reply.answer(Err(why.clone())),
+                Item::Prepare(prepare) => prepare.refuse(0, why.clone()),
+                Item::Messages(messages) => {
+                    messages.into_iter().for_each(|message| message.reply.answer(Err(why.clone())));
+                }
                 other => self.push_internal(other),
             }
         }
+    }
+
+    /// Number of messages recorded and not yet settled.
+    #[must_use]
+    pub fn undelivered(&self) -> u64 {
+        self.outgoing().len() as u64
+    }
+
+    /// Messages were recorded.
+    pub(crate) fn sent(&self, numbers: impl Iterator<Item = u64>) {
+        self.outgoing().extend(numbers.map(|seq| (seq, false)));
+    }
+
+    /// These are all that are pending in the store, of those below `next`.
+    pub(crate) fn pending_are(&self, numbers: impl Iterator<Item = u64>, next: u64) {
+        let mut outgoing = self.outgoing();
+        let later = outgoing.split_off(&next);
+        let known = std::mem::replace(&mut *outgoing, later);
+        outgoing.extend(numbers.map(|seq| (seq, known.get(&seq).copied().unwrap_or(false))));
+    }
+
+    /// A message was consumed, by its receiver or, returned, by its sender.
+    pub(crate) fn settled(&self, seq: u64) {
+        self.outgoing().remove(&seq);
+    }
+
+    /// Marks a message as on its way back; `false` when it is so already, or settled.
+    pub(crate) fn start_return(&self, seq: u64) -> bool {
+        self.outgoing().get_mut(&seq).is_some_and(|returning| !std::mem::replace(returning, true))
+    }
+
+    /// Whether a message is on its way back; `None` when it is settled.
+    pub(crate) fn returning(&self, seq: u64) -> Option<bool> {
+        self.outgoing().get(&seq).copied()
+    }
+
+    fn outgoing(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, bool>> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folding panicked on this input: the next activation parks it.
+    pub(crate) fn poison(&self, input: u64) {
+        *self.poison.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+    }
+
+    /// Whether folding panicked on this input; forgets it.
+    pub(crate) fn take_poison(&self, input: u64) -> bool {
+        self.poison.lock().unwrap_or_else(PoisonError::into_inner).take_if(|known| *known == input).is_some()
     }
 
     /// Whether anything waits.

@@ -131,11 +131,11 @@ impl Directory {
         self.numbers(entity).insert(entity, Arc::downgrade(cell));
     }
 
-    /// Forgets a cell that nobody else holds and that has no mail: its entity sleeps in the store.
+    /// Forgets a cell that nobody else holds and that has no mail, in or out: its entity sleeps in the store.
     pub fn forget(&self, cell: &Arc<EntityCell>) {
         let mut shard = self.names(cell.name());
         // One for the map, one for the caller; under the shard's lock nobody can take another.
-        if Arc::strong_count(cell) <= 2 && cell.is_idle() && !cell.is_active() {
+        if Arc::strong_count(cell) <= 2 && cell.is_idle() && !cell.is_active() && cell.undelivered() == 0 {
             shard.remove(cell.name());
             drop(shard);
             if let Some(entity) = cell.entity() {

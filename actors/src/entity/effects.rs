@@ -70,7 +70,7 @@ pub type Activities = HashMap<String, Arc<dyn DynActivity>>;
 /// Messages of the runner of effects.
 #[derive(Debug)]
 pub enum EffectsMsg {
-    /// Starts an attempt. One of the same effect that still runs is stopped.
+    /// Starts an attempt, unless it runs. Another attempt of the same effect is stopped.
     Start {
         /// Whose.
         cell: Arc<EntityCell>,
@@ -182,6 +182,9 @@ impl Actor for TaskSupervisorActor {
 impl TaskSupervisorState {
     fn start(&self, cell: Arc<EntityCell>, effect: Effect) {
         let key = (cell.name().clone(), effect.id.clone());
+        if self.lock().get(&key).is_some_and(|attempt| attempt.number == effect.attempt) {
+            return;
+        }
         self.cancel(&key);
         let Some(activity) = self.activities.get(&effect.activity).cloned() else {
             let message = format!("no activity {:?} is registered", effect.activity);
@@ -191,7 +194,7 @@ impl TaskSupervisorState {
         let cancel = CancelToken::new();
         let progress = Arc::new(Mutex::new(Progress::default()));
         let ctx = ActivityCtx {
-            idempotency_key: format!("{}/{}", cell.name().key, effect.id),
+            idempotency_key: idempotency_key(&cell, &effect.id),
             attempt: effect.attempt,
             cancel: cancel.clone(),
             cause: effect.cause.clone(),
@@ -202,8 +205,12 @@ impl TaskSupervisorState {
         let (places, running) = (Arc::clone(&self.places), Arc::clone(&self.running));
         let observer = self.observer.clone();
         let spawned = self.scope.spawn("activity", async move {
+            let place = tokio::select! {
+                place = places.acquire_owned() => place,
+                () = cancel.cancelled() => return,
+            };
             // Closed never: the semaphore lives as long as the tasks that wait for it.
-            let Ok(_place) = places.acquire_owned().await else { return };
+            let Ok(_place) = place else { return };
             observer.reach(Moment::EffectStart);
             let result = run_attempt(activity.as_ref(), ctx, &effect, &cancel).await;
             observer.reach(Moment::EffectEnd);
@@ -270,6 +277,15 @@ async fn run_attempt(
             let _ = tokio::time::timeout(CANCEL_GRACE, &mut attempt).await;
             None
         }
+    }
+}
+
+/// The same for all attempts: `run/step` of a workflow run, `kind/key/e<n>` of any other entity.
+fn idempotency_key(cell: &EntityCell, effect: &str) -> String {
+    if cell.kind().is_run {
+        format!("{}/{effect}", cell.name().key)
+    } else {
+        format!("{}/{effect}", cell.name())
     }
 }
 

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     error::{FailureKind, Refusal, Unavailable},
-    ids::{CommandId, EntityId, Position, Timestamp},
-    store::{Consumed, DedupRecord, InboxItem, Parked},
+    ids::{CommandId, EntityId, Name, Position, Timestamp},
+    store::{Consumed, DedupRecord, Due, InboxItem, Parked},
 };
 
 /// An input that found the outbox full is tried again after this long.
@@ -44,13 +44,17 @@ impl Active {
                 Ok(())
             }
             Item::CrashLooped(why) => self.handle_crash_loop(&why),
+            Item::Continue => self.handle_continue(),
             Item::Prepare(prepare) => self.handle_prepare(prepare),
         }
     }
 
     fn handle_call(&mut self, call: Call) -> Result<(), Broken> {
-        let Call { id, settled_below, payload, deadline, cause, reply, ticket: _ticket, .. } = call;
-        if deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now()) {
+        let Call { id, settled_below, payload, deadline, cause, reply, begun, ticket: _ticket, .. } = call;
+        let passed = deadline.is_some_and(|deadline| deadline <= tokio::time::Instant::now());
+        // The caller may have given up first; then it was told that the command does not run.
+        let given_up = begun.is_some_and(|begun| !begun.is_first());
+        if passed || given_up {
             reply.answer(Err(FailureKind::Unavailable(Unavailable::DeadlinePassed)));
             return Ok(());
         }
@@ -78,10 +82,17 @@ impl Active {
         }
         let record = DedupRecord { id, fingerprint: print, reply: decided.reply.clone() };
         let dedup = self.dedup.remember(record, self.version().next(), settled_below, now);
-        let version =
-            self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now)?;
-        self.hold(version, reply, Ok(decided.reply));
-        Ok(())
+        match self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now) {
+            Ok(version) => {
+                self.go_on(decided.more);
+                self.hold(version, reply, Ok(decided.reply));
+                Ok(())
+            }
+            Err(broken) => {
+                reply.answer(Err(broken.0.clone()));
+                Err(broken)
+            }
+        }
     }
 
     /// Answers a command that was seen before; gives the port back for one that is new.
@@ -95,8 +106,10 @@ impl Active {
         match self.dedup.seen(id, print, self.oldest_session(now)) {
             Seen::New => return Some(reply),
             Seen::Answered(answer, version) => self.hold(version, reply, Ok(answer)),
-            Seen::Expired => reply.answer(Err(FailureKind::Refused(Refusal::Expired))),
-            Seen::Conflict => reply.answer(Err(FailureKind::Refused(Refusal::IdConflict))),
+            Seen::Expired => self.hold(self.version(), reply, Err(FailureKind::Refused(Refusal::Expired))),
+            Seen::Conflict => {
+                self.hold(self.version(), reply, Err(FailureKind::Refused(Refusal::IdConflict)));
+            }
         }
         None
     }
@@ -139,7 +152,9 @@ impl Active {
         Ok(())
     }
 
-    /// `Err` inside: the message must go again, and so must those after it.
+    /// `Err` inside: those after it must go again, and so must the message itself unless it was refused. A
+    /// refused message goes back to its sender first: what was consumed is known by its number alone, so nothing
+    /// after it may be consumed while the store holds it.
     fn handle_message(&mut self, message: Message) -> Result<Result<(), FailureKind>, Broken> {
         let Message { sender, seq, payload, cause, reply } = message;
         if self.dedup.consumed(sender, seq) {
@@ -156,7 +171,7 @@ impl Active {
                 let kind = error.kind();
                 self.hold(self.version(), reply, Err(kind.clone()));
                 let again = matches!(kind, FailureKind::Unavailable(_) | FailureKind::Unknown(_));
-                return Ok(if again { Err(kind) } else { Ok(()) });
+                return Ok(Err(if again { kind } else { FailureKind::Unavailable(Unavailable::Stopped) }));
             }
         };
         if let Err(broken) = self.accept() {
@@ -167,6 +182,7 @@ impl Active {
         let consumed = vec![Consumed::Message { sender, seq }];
         let draft = Draft { consumed, dedup, cause, ..Draft::default() };
         let version = self.record(decided.change, recorder, draft, now)?;
+        self.go_on(decided.more);
         self.hold(version, reply, Ok(decided.reply));
         Ok(Ok(()))
     }
@@ -179,17 +195,22 @@ impl Active {
         if !matches!(self.dedup.seen(&item.id, print, self.oldest_session(now)), Seen::New) {
             return self.consume_only(Draft { consumed, ..Draft::default() }, back, now);
         }
-        let outcome = self.decide(&Input::Command(&item.payload), &item.cause, now);
+        let outcome = if self.cell.take_poison(print) {
+            Err(DecideError::Poison("evolve".to_owned()))
+        } else {
+            self.decide(&Input::Command(&item.payload), &item.cause, now)
+        };
         let accepted = outcome.and_then(|(decided, recorder)| {
             self.check_limits(&decided, &recorder).map(|()| (decided, recorder)).map_err(DecideError::Limit)
         });
         match accepted {
             Ok((decided, recorder)) => {
-                self.accept()?;
+                self.accept().inspect_err(|_| self.cell.poison(print))?;
                 let record = DedupRecord { id: item.id, fingerprint: print, reply: decided.reply };
                 let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
                 let draft = Draft { consumed, dedup, cause: item.cause, ..Draft::default() };
                 let version = self.record(decided.change, recorder, draft, now)?;
+                self.go_on(decided.more);
                 self.hold(version, back, Ok(Bytes::new()));
                 Ok(())
             }
@@ -198,8 +219,10 @@ impl Active {
                 Ok(())
             }
             Err(error) => {
+                let record = DedupRecord { id: item.id, fingerprint: print, reply: Bytes::new() };
+                let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
                 let parked = vec![parked("inbox", item.payload, &error.kind(), now)];
-                let draft = Draft { consumed, parked, cause: item.cause, ..Draft::default() };
+                let draft = Draft { consumed, parked, dedup, cause: item.cause, ..Draft::default() };
                 self.consume_only(draft, back, now)
             }
         }
@@ -207,9 +230,13 @@ impl Active {
 
     fn handle_timer(&mut self, id: String) -> Result<(), Broken> {
         let now = self.env.now();
-        let Some(timer) = self.timers.get(&id).filter(|timer| timer.due <= now).cloned() else {
+        let Some(timer) = self.timers.get(&id).cloned() else { return Ok(()) };
+        if timer.due > now {
+            // Set anew since it fired, or the clock went back: its time will come.
+            let due = Due { due: timer.due, entity: self.entity, timer: id };
+            self.env.services().timers.cast(super::timers::TimersMsg::Arm(due));
             return Ok(());
-        };
+        }
         let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Timer(id.clone()));
         let draft = Draft { fired: Some(id), ..Draft::default() };
         self.handle_own(&Input::Timer(&timer), draft, back, ("timer", timer.payload.clone()), now)
@@ -225,15 +252,17 @@ impl Active {
         match &completion {
             Completion::Succeeded { effect, attempt, .. } | Completion::Failed { effect, attempt, .. } => {
                 // A late end of an attempt that is no longer the current one says nothing.
-                let current = self.effects.get(effect).is_some_and(|known| known.attempt == *attempt);
-                if !current {
+                if !self.is_current(effect, *attempt) {
                     return Ok(());
                 }
                 draft.ended = Some(effect.clone());
             }
             Completion::Returned { .. } => {
-                let consumed = returned.map(|(sender, seq)| Consumed::Message { sender, seq });
-                draft.consumed.extend(consumed);
+                if let Some((sender, seq)) = returned {
+                    let Some(to) = self.returned_to(&completion, seq) else { return Ok(()) };
+                    draft.returned = Some((seq, to));
+                    draft.consumed.push(Consumed::Message { sender, seq });
+                }
             }
         }
         let payload = crate::store::encode(&completion).map(Bytes::from).unwrap_or_default();
@@ -242,6 +271,19 @@ impl Active {
             Item::Completion(completion.clone(), returned),
         );
         self.handle_own(&Input::Completion(&completion), draft, back, ("completion", payload), now)
+    }
+
+    /// To whom a message was that came back; `None` when it was consumed before.
+    fn returned_to(&mut self, completion: &Completion, seq: u64) -> Option<Name> {
+        let Completion::Returned { to, .. } = completion else { return None };
+        let (kind, key) = to.split_once('/')?;
+        let to = Name::new(kind, key).ok()?;
+        if self.cell.returning(seq).is_none() {
+            let settled = super::outbox::OutboxMsg::Returned { sender: self.entity, to, seq };
+            self.env.services().outbox.cast(settled);
+            return None;
+        }
+        (!self.returned.contains(&seq)).then_some(to)
     }
 
     /// An input that nobody waits for: when it cannot be handled it is parked, and the entity goes on.
@@ -254,17 +296,25 @@ impl Active {
         now: Timestamp,
     ) -> Result<(), Broken> {
         let cause = draft.cause.clone();
-        let outcome = self.decide(input, &cause, now).and_then(|(decided, recorder)| {
-            self.check_limits(&decided, &recorder).map(|()| (decided, recorder)).map_err(DecideError::Limit)
-        });
+        let print = fingerprint(&what.1);
+        let outcome = if self.cell.take_poison(print) {
+            Err(DecideError::Poison("evolve".to_owned()))
+        } else {
+            self.decide(input, &cause, now).and_then(|(decided, recorder)| {
+                self.check_limits(&decided, &recorder)
+                    .map(|()| (decided, recorder))
+                    .map_err(DecideError::Limit)
+            })
+        };
         match outcome {
             Ok((decided, recorder)) => {
-                self.accept()?;
+                self.accept().inspect_err(|_| self.cell.poison(print))?;
                 if decided.change.is_none() && recorder.is_empty() && draft.is_empty() {
                     back.answer(Ok(Bytes::new()));
                     return Ok(());
                 }
                 let version = self.record(decided.change, recorder, draft, now)?;
+                self.go_on(decided.more);
                 self.hold(version, back, Ok(Bytes::new()));
                 Ok(())
             }
@@ -328,7 +378,23 @@ impl Active {
         self.handle_own(&Input::CrashLooped(why), draft, ReplyPort::none(), ("crash loop", Bytes::new()), now)
     }
 
+    /// A decision that was cut goes on in an entry of its own.
+    fn go_on(&self, more: bool) {
+        if more {
+            self.cell.push_internal(Item::Continue);
+        }
+    }
+
+    fn handle_continue(&mut self) -> Result<(), Broken> {
+        let now = self.env.now();
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Continue);
+        self.handle_own(&Input::Continue, Draft::default(), back, ("continuation", Bytes::new()), now)
+    }
+
     fn handle_prepare(&mut self, prepare: Prepare) -> Result<(), Broken> {
+        if prepare.is_given_up() {
+            return Ok(());
+        }
         let now = self.env.now();
         let mut replies = Vec::with_capacity(prepare.commands.len());
         let version_before = self.version();
@@ -368,6 +434,7 @@ impl Active {
         if decided.change.is_some() || !recorder.is_empty() {
             let draft = Draft { cause: cause.clone(), ..Draft::default() };
             self.record(decided.change, recorder, draft, now).map_err(PrepareError::Broken)?;
+            self.go_on(decided.more);
         }
         Ok(decided.reply)
     }

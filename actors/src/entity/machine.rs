@@ -27,6 +27,8 @@ pub enum Input<'a> {
     },
     /// The actor crashed too often; parks what supports parking.
     CrashLooped(&'a str),
+    /// The last decision asked to go on: it was cut, to keep its entry small.
+    Continue,
 }
 
 /// The end of something the entity started.
@@ -118,6 +120,16 @@ pub struct Decided {
     pub change: Option<Change>,
     /// Encoded reply.
     pub reply: Bytes,
+    /// Whether the machine has more to decide at once, in an entry of its own ([`Input::Continue`]).
+    pub more: bool,
+}
+
+impl Decided {
+    /// Nothing changed, nothing to say.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { change: None, reply: Bytes::new(), more: false }
+    }
 }
 
 /// Why a machine did not accept an input.

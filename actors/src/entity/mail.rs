@@ -1,6 +1,13 @@
 //! What lies in an entity's mailbox, and who is answered.
 
-use std::{any::Any, collections::VecDeque, sync::Arc};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
@@ -32,8 +39,22 @@ pub struct Call {
     pub cause: Cause,
     /// Who is answered.
     pub reply: ReplyPort,
+    /// Shared with a caller that waits.
+    pub begun: Option<Arc<Begun>>,
     /// The ticket of a cast, which nobody else holds.
     pub ticket: Option<Ticket>,
+}
+
+/// Decides the race between the deadline of a call and its actor: whoever asks first wins.
+#[derive(Debug, Default)]
+pub struct Begun(AtomicBool);
+
+impl Begun {
+    /// True for the first who asks.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// Looks at the state; answers when the version it saw is durable.
@@ -64,6 +85,8 @@ pub enum Item {
     Prepare(Prepare),
     /// The actor crashed too often.
     CrashLooped(String),
+    /// A decision was cut: go on.
+    Continue,
 }
 
 /// A message of another entity.
@@ -94,6 +117,7 @@ impl std::fmt::Debug for Item {
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
             Self::CrashLooped(_) => "CrashLooped",
+            Self::Continue => "Continue",
         };
         f.write_str(name)
     }

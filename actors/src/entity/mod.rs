@@ -35,7 +35,7 @@ pub use self::{
         Completion, Decided, EntityOptions, Failure, Input, Kind, Machine, MakeMachine, NotAccepted, Render,
         Restored, Returned, Style, Unreadable,
     },
-    mail::{Call, CallResult, Item, Message, ReadFn, ReplyPort, Told},
+    mail::{Begun, Call, CallResult, Item, Message, ReadFn, ReplyPort, Told},
     msg::{EntityMsg, EntitySupervisorMsg, Supervisors},
     outbox::{OutboxActor, OutboxMsg, OutboxState},
     policy::{MAILBOX_CAPACITY_MAX, MailboxError, MailboxOptions, MailboxPolicy},

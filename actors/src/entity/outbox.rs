@@ -1,8 +1,8 @@
 //! Delivers messages between entities: per sender and receiver in order, at least once, until consumed.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -52,6 +52,20 @@ pub enum OutboxMsg {
         /// Consumed, or why not.
         result: Result<Bytes, FailureKind>,
     },
+    /// A message that went back to its sender is consumed there.
+    Returned {
+        /// The sender.
+        sender: EntityId,
+        /// The receiver.
+        to: Name,
+        /// Its number.
+        seq: u64,
+    },
+    /// The sender sleeps: what it sends when it wakes, it offers whole.
+    Asleep {
+        /// The sender.
+        sender: EntityId,
+    },
     /// Try a lane again.
     Retry {
         /// The sender.
@@ -72,8 +86,12 @@ struct Lane {
     on_way: usize,
     /// Answers still to come for those on their way.
     unanswered: usize,
-    /// Numbers on their way that were not consumed and must go again.
-    again: Vec<u64>,
+    /// Numbers on their way that were not consumed: they go again, or back.
+    again: HashSet<u64>,
+    /// Numbers that may have been consumed, although nobody could say so: they never expire.
+    doubtful: HashSet<u64>,
+    /// One of those on their way was refused.
+    refused: bool,
     failures: u32,
     retry_planned: bool,
 }
@@ -111,7 +129,7 @@ impl Actor for OutboxActor {
         env.services().outbox.register(myself);
         let counted = env.tasks().actor("outbox");
         for cell in env.directory().cells() {
-            if cell.undelivered.load(Ordering::Relaxed) > 0 {
+            if cell.undelivered() > 0 {
                 cell.push_internal(Item::Reoffer);
             }
         }
@@ -127,7 +145,7 @@ impl Actor for OutboxActor {
         match message {
             OutboxMsg::Offer { sender, entity, messages, complete } => {
                 if complete || state.senders.contains_key(&entity) {
-                    state.offer(&myself, sender, entity, messages);
+                    state.offer(&myself, sender, entity, messages, complete);
                 } else {
                     // Unknown here: there may be older ones. The sender offers all it has.
                     sender.push_internal(Item::Reoffer);
@@ -136,6 +154,14 @@ impl Actor for OutboxActor {
             OutboxMsg::Settled { sender, to, seq, result } => {
                 state.settled(&myself, sender, &to, seq, result);
             }
+            OutboxMsg::Returned { sender, to, seq } => {
+                // With a window on its way, its end takes out what is settled.
+                if let Some(lane) = state.lane(sender, &to).filter(|lane| lane.on_way == 0) {
+                    lane.waiting.retain(|message| message.seq != seq);
+                }
+                state.pump(&myself, sender, &to);
+            }
+            OutboxMsg::Asleep { sender } => state.forget(sender),
             OutboxMsg::Retry { sender, to } => {
                 if let Some(lane) = state.lane(sender, &to) {
                     lane.retry_planned = false;
@@ -158,19 +184,25 @@ impl OutboxState {
         cell: Arc<EntityCell>,
         entity: EntityId,
         messages: Vec<OutMessage>,
+        complete: bool,
     ) {
         let sender =
             self.senders.entry(entity).or_insert_with(|| Sender { cell, offered: 0, lanes: HashMap::new() });
-        let mut touched: Vec<Name> = Vec::new();
+        let mut touched: HashSet<Name> = HashSet::new();
+        if complete {
+            // What is settled in the store, and was not heard of here, is over.
+            for (to, lane) in sender.lanes.iter_mut().filter(|(_, lane)| lane.on_way == 0) {
+                lane.waiting.retain(|message| sender.cell.returning(message.seq).is_some());
+                touched.insert(to.clone());
+            }
+        }
         for message in messages {
             // An activation offers all that is pending; what is in a lane already is not taken twice.
             if message.seq <= sender.offered {
                 continue;
             }
             sender.offered = message.seq;
-            if !touched.contains(&message.to) {
-                touched.push(message.to.clone());
-            }
+            touched.insert(message.to.clone());
             sender.lanes.entry(message.to.clone()).or_default().waiting.push_back(message);
         }
         for to in touched {
@@ -187,15 +219,21 @@ impl OutboxState {
         if lane.on_way > 0 || lane.retry_planned {
             return;
         }
-        while let Some(first) = lane.waiting.front() {
-            let why = match (&receiver, first.expires) {
+        if lane.is_returning(&from.cell) {
+            return;
+        }
+        for message in &lane.waiting {
+            let why = match (&receiver, message.expires) {
                 (Err(refusal), _) => Returned::Refused(refusal.clone()),
-                (Ok(_), Some(expires)) if expires < now && lane.failures == 0 => Returned::Expired,
+                (Ok(_), Some(expires)) if expires <= now && !lane.doubtful.contains(&message.seq) => {
+                    Returned::Expired
+                }
                 (Ok(_), _) => break,
             };
-            if let Some(message) = lane.waiting.pop_front() {
-                give_back(&from.cell, sender, message, why);
-            }
+            give_back(&from.cell, sender, message, why);
+        }
+        if lane.is_returning(&from.cell) {
+            return;
         }
         let Ok(receiver) = receiver else { return self.tidy(sender, to) };
         let window: VecDeque<Message> =
@@ -222,12 +260,15 @@ impl OutboxState {
         match result {
             Ok(_) => {
                 lane.failures = 0;
-                from.cell.undelivered.fetch_sub(1, Ordering::Relaxed);
+                lane.doubtful.remove(&seq);
+                from.cell.settled(seq);
             }
-            Err(FailureKind::Rejected(why)) => back(&from.cell, lane, sender, seq, Returned::Rejected(why)),
-            Err(FailureKind::Refused(why)) => back(&from.cell, lane, sender, seq, Returned::Refused(why)),
-            Err(FailureKind::Unavailable(_) | FailureKind::Unknown(_) | FailureKind::Fatal(_)) => {
-                lane.again.push(seq);
+            Err(FailureKind::Rejected(why)) => lane.back(&from.cell, sender, seq, Returned::Rejected(why)),
+            Err(FailureKind::Refused(why)) => lane.back(&from.cell, sender, seq, Returned::Refused(why)),
+            Err(FailureKind::Unavailable(_)) => drop(lane.again.insert(seq)),
+            Err(FailureKind::Unknown(_) | FailureKind::Fatal(_)) => {
+                lane.again.insert(seq);
+                lane.doubtful.insert(seq);
             }
         }
         if lane.unanswered > 0 {
@@ -236,11 +277,16 @@ impl OutboxState {
         let sent: Vec<OutMessage> = lane.waiting.drain(..lane.on_way.min(lane.waiting.len())).collect();
         lane.on_way = 0;
         let again = std::mem::take(&mut lane.again);
-        let failed = !again.is_empty();
-        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq)) {
+        let open = |message: &OutMessage| from.cell.returning(message.seq).is_some();
+        for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq) && open(message))
+        {
             lane.waiting.push_front(message);
         }
-        if failed {
+        if std::mem::take(&mut lane.refused) {
+            // Those after it go on when the sender has consumed it.
+            lane.failures = 0;
+            self.pump(myself, sender, to);
+        } else if !again.is_empty() {
             lane.failures = lane.failures.saturating_add(1);
             lane.retry_planned = true;
             let wait = RETRY.0.saturating_mul(1 << lane.failures.min(7)).min(RETRY.1);
@@ -251,12 +297,40 @@ impl OutboxState {
         }
     }
 
-    /// Drops an empty lane.
+    /// Drops an empty lane, and the sender with the last one if it sleeps.
     fn tidy(&mut self, sender: EntityId, to: &Name) {
-        if let Some(from) = self.senders.get_mut(&sender)
-            && from.lanes.get(to).is_some_and(|lane| lane.waiting.is_empty() && lane.on_way == 0)
-        {
+        let Some(from) = self.senders.get_mut(&sender) else { return };
+        if from.lanes.get(to).is_some_and(|lane| lane.waiting.is_empty() && lane.on_way == 0) {
             from.lanes.remove(to);
+        }
+        if !from.cell.is_active() {
+            self.forget(sender);
+        }
+    }
+
+    /// Drops a sender without lanes.
+    fn forget(&mut self, sender: EntityId) {
+        if self.senders.get(&sender).is_some_and(|from| from.lanes.is_empty())
+            && let Some(from) = self.senders.remove(&sender)
+        {
+            self.env.directory().forget(&from.cell);
+        }
+    }
+}
+
+impl Lane {
+    /// Whether the first one is on its way back: until its sender has consumed it, none after it is delivered.
+    fn is_returning(&self, sender: &EntityCell) -> bool {
+        self.waiting.front().is_some_and(|first| sender.returning(first.seq) == Some(true))
+    }
+
+    /// The receiver refused a message.
+    fn back(&mut self, cell: &Arc<EntityCell>, sender: EntityId, seq: u64, why: Returned) {
+        self.again.insert(seq);
+        self.refused = true;
+        self.doubtful.remove(&seq);
+        if let Some(message) = self.waiting.iter().find(|message| message.seq == seq) {
+            give_back(cell, sender, message, why);
         }
     }
 }
@@ -269,16 +343,12 @@ fn delivery(myself: &ActorRef<OutboxMsg>, sender: EntityId, message: &OutMessage
     Message { sender, seq, payload: message.payload.clone(), cause: message.cause.clone(), reply }
 }
 
-fn back(cell: &Arc<EntityCell>, lane: &Lane, sender: EntityId, seq: u64, why: Returned) {
-    if let Some(message) = lane.waiting.iter().find(|message| message.seq == seq) {
-        give_back(cell, sender, message.clone(), why);
+/// Returns a message to its sender, whose entry consumes it; once.
+fn give_back(cell: &Arc<EntityCell>, sender: EntityId, message: &OutMessage, why: Returned) {
+    if !cell.start_return(message.seq) {
+        return;
     }
-}
-
-/// Returns a message to its sender, whose entry consumes it.
-fn give_back(cell: &Arc<EntityCell>, sender: EntityId, message: OutMessage, why: Returned) {
-    cell.undelivered.fetch_sub(1, Ordering::Relaxed);
-    let completion =
-        Completion::Returned { seq: message.seq, to: message.to.to_string(), payload: message.payload, why };
+    let (to, payload) = (message.to.to_string(), message.payload.clone());
+    let completion = Completion::Returned { seq: message.seq, to, payload, why };
     cell.push_internal(Item::Completion(completion, Some((sender, message.seq))));
 }

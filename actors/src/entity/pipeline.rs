@@ -64,7 +64,10 @@ impl Pipeline {
         match self.replies.hold(self.epoch, version.0, held) {
             HoldOutcome::Waiting => {}
             HoldOutcome::Durable(held) => held.release(),
-            HoldOutcome::Abandoned(held) => held.fail(FailureKind::Unknown(Doubt::Lost)),
+            HoldOutcome::Abandoned(held) => {
+                let failed = self.lock().failed.clone();
+                held.fail(failed.unwrap_or(FailureKind::Unknown(Doubt::Lost)));
+            }
         }
     }
 

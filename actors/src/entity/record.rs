@@ -1,7 +1,5 @@
 //! From what a handler decided and recorded to one entry.
 
-use std::sync::atomic::Ordering;
-
 use super::{
     active::{Active, Broken},
     after::After,
@@ -10,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{FailureKind, Refusal, Unavailable},
-    ids::{Cause, Timestamp, Version},
+    ids::{Cause, Name, Timestamp, Version},
     store::{
         Change, Consumed, DedupOp, Due, Effect, EffectOp, Entry, Head, OutMessage, Parked, ROW_MAX_BYTES,
         Timer, TimerOp,
@@ -28,6 +26,8 @@ pub(crate) struct Draft {
     pub(crate) fired: Option<String>,
     /// The effect that ended.
     pub(crate) ended: Option<String>,
+    /// The message that came back, and to whom it was.
+    pub(crate) returned: Option<(u64, Name)>,
     /// The input, when nothing could handle it.
     pub(crate) parked: Vec<Parked>,
     /// Trace, correlation, causation.
@@ -40,8 +40,55 @@ impl Draft {
             && self.dedup.is_empty()
             && self.fired.is_none()
             && self.ended.is_none()
+            && self.returned.is_none()
             && self.parked.is_empty()
     }
+}
+
+/// Largest sum of what one handling records.
+const ENTRY_MAX_BYTES: usize = 4 * ROW_MAX_BYTES;
+
+/// Limits of messages, timers and effects.
+fn check_recorded(recorder: &Recorder, payload_max: usize) -> Result<(), FailureKind> {
+    let check = |what: &str, bytes: usize, limit: usize| {
+        if bytes > limit { Err(too_large(what, bytes, limit)) } else { Ok(()) }
+    };
+    for send in &recorder.sends {
+        check("message", send.payload.len(), payload_max)?;
+    }
+    for timer in &recorder.timers {
+        if let TimerRequest::Set(timer) = timer {
+            check("timer id", timer.id.len(), crate::ids::KEY_MAX_BYTES)?;
+            check("timer", timer.payload.len(), payload_max)?;
+        }
+    }
+    for effect in &recorder.effects {
+        if let EffectRequest::Start { id, input, .. } = effect {
+            check("effect id", id.len(), crate::ids::KEY_MAX_BYTES)?;
+            check("effect input", input.len(), payload_max)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sum of the payloads of what one handling records.
+fn entry_bytes(decided: &Decided, recorder: &Recorder) -> usize {
+    let change = match &decided.change {
+        Some(Change::State(state)) => state.len(),
+        Some(Change::Events { events, .. }) => events.iter().map(bytes::Bytes::len).sum(),
+        None => 0,
+    };
+    let rows = recorder.rows.iter().map(|row| row.value.as_ref().map_or(0, bytes::Bytes::len));
+    let sends = recorder.sends.iter().map(|send| send.payload.len());
+    let timers = recorder.timers.iter().map(|timer| match timer {
+        TimerRequest::Set(timer) => timer.payload.len(),
+        TimerRequest::Clear(_) => 0,
+    });
+    let effects = recorder.effects.iter().map(|effect| match effect {
+        EffectRequest::Start { input, .. } => input.len(),
+        EffectRequest::End { .. } | EffectRequest::Cancel { .. } => 0,
+    });
+    change + decided.reply.len() + rows.chain(sends).chain(timers).chain(effects).sum::<usize>()
 }
 
 fn too_large(what: &str, bytes: usize, limit: usize) -> FailureKind {
@@ -75,11 +122,12 @@ impl Active {
                 return Err(too_large("row", bytes, ROW_MAX_BYTES));
             }
         }
-        if let Some(send) = recorder.sends.iter().find(|send| send.payload.len() > options.command_max_bytes)
-        {
-            return Err(too_large("message", send.payload.len(), options.command_max_bytes));
+        check_recorded(recorder, options.command_max_bytes)?;
+        let bytes = entry_bytes(decided, recorder);
+        if bytes > ENTRY_MAX_BYTES {
+            return Err(too_large("entry", bytes, ENTRY_MAX_BYTES));
         }
-        let undelivered = self.cell.undelivered.load(Ordering::Relaxed);
+        let undelivered = self.cell.undelivered();
         if !recorder.sends.is_empty() && undelivered + recorder.sends.len() as u64 > options.outbox_max {
             return Err(FailureKind::Unavailable(Unavailable::OutboxFull(undelivered)));
         }
@@ -98,6 +146,10 @@ impl Active {
         let change = self.full_change(change)?;
         let timers = self.timer_ops(draft.fired.take(), recorder.timers, version);
         let effects = self.effect_ops(draft.ended.take(), recorder.effects, version, &draft.cause);
+        if let Some((seq, to)) = draft.returned.take() {
+            self.returned.insert(seq);
+            self.afters.push_back((version, After::Returned(seq, to)));
+        }
         let next_message = self.head.as_ref().map_or(1, |head| head.next_message);
         let messages = self.messages(recorder.sends, next_message, version, now, &draft.cause);
         let mut dedup = std::mem::take(&mut self.forget);
@@ -155,8 +207,10 @@ impl Active {
                 self.since_checkpoint += 1;
                 let mut snapshot = None;
                 if self.since_checkpoint >= self.cell.kind().options.snapshot_every {
-                    let state = self.machine.snapshot().map_err(broken)?;
-                    if state.len() <= ROW_MAX_BYTES {
+                    // A state that cannot be stored whole is folded from its events, as before.
+                    if let Ok(state) = self.machine.snapshot()
+                        && state.len() <= ROW_MAX_BYTES
+                    {
                         self.since_checkpoint = 0;
                         snapshot = Some(state);
                     }
@@ -257,8 +311,10 @@ impl Active {
             })
             .collect();
         if !messages.is_empty() {
-            self.cell.undelivered.fetch_add(messages.len() as u64, Ordering::Relaxed);
-            self.afters.push_back((version, After::Deliver(messages.clone(), false)));
+            self.cell.sent(messages.iter().map(|message| message.seq));
+            // With nothing pending before them, the first ones of an activation are all there are.
+            let complete = !std::mem::replace(&mut self.offered, true);
+            self.afters.push_back((version, After::Deliver(messages.clone(), complete)));
         }
         messages
     }

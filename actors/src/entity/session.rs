@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::ids::{CommandId, Origin};
+use crate::ids::{CommandId, Origin, Timestamp};
 
 /// A client session: numbers commands and knows below which number all are settled.
 #[derive(Debug)]
@@ -24,10 +24,15 @@ struct Window {
 }
 
 impl Session {
-    /// A new session.
+    /// A new session, made at `now`: entities tell by its id whether they may have forgotten it.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Self::with_id(Uuid::now_v7())
+    pub fn begun_at(now: Timestamp) -> Arc<Self> {
+        let mut random = [0; 10];
+        if let Some(tail) = Uuid::now_v7().as_bytes().get(6..) {
+            random.copy_from_slice(tail);
+        }
+        let millis = u64::try_from(now.0 / 1_000).unwrap_or(0);
+        Self::with_id(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }
 
     /// A session under a known id.
@@ -101,7 +106,7 @@ mod tests {
 
     #[test]
     fn settled_below_waits_for_the_oldest_open_command() {
-        let session = Session::new();
+        let session = Session::begun_at(Timestamp(0));
         let first = session.begin();
         let second = session.begin();
         let third = session.begin();

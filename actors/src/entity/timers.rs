@@ -86,6 +86,7 @@ impl Actor for TimersActor {
                 state.tick_at = None;
                 if let Err(error) = state.tick().await {
                     // The rows stay where they are; the next tick reads them again.
+                    state.read_until = Timestamp(i64::MIN);
                     tracing::warn!(%error, "due timers could not be read");
                 }
                 state.plan(&myself);

@@ -1,6 +1,6 @@
 //! Several entities, one commit: all entries or none.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -16,6 +16,9 @@ use crate::{
 /// Most commands in one transaction.
 pub const TRANSACTION_MAX_COMMANDS: usize = 256;
 
+/// An entity that has not prepared within this time is given up, and with it the transaction.
+const PREPARE_WITHIN: Duration = Duration::from_secs(30);
+
 /// One entity's part of a transaction.
 pub struct Prepare {
     pub(crate) commands: Vec<Bytes>,
@@ -24,6 +27,11 @@ pub struct Prepare {
 }
 
 impl Prepare {
+    /// Whether nobody waits for the part any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
+
     pub(crate) fn refuse(self, index: usize, kind: FailureKind) {
         let _ = self.answer.send(Err((index, kind)));
     }
@@ -127,12 +135,16 @@ async fn prepare(
         return Err(fail(FailureKind::Unavailable(Unavailable::Draining)));
     }
     let cell = env.directory().cell(name).map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
+    if let Some(why) = cell.blocked() {
+        return Err(fail(FailureKind::Unavailable(Unavailable::CrashLoop(why))));
+    }
     let (answer, answered) = oneshot::channel();
     cell.push_internal(Item::Prepare(Prepare { commands, cause, answer }));
-    match answered.await {
-        Ok(Ok(prepared)) => Ok(prepared),
-        Ok(Err((_, kind))) => Err(fail(kind)),
-        Err(_dropped) => Err(fail(FailureKind::Unavailable(Unavailable::Stopped))),
+    match tokio::time::timeout(PREPARE_WITHIN, answered).await {
+        Ok(Ok(Ok(prepared))) => Ok(prepared),
+        Ok(Ok(Err((_, kind)))) => Err(fail(kind)),
+        Ok(Err(_dropped)) => Err(fail(FailureKind::Unavailable(Unavailable::Stopped))),
+        Err(_elapsed) => Err(fail(FailureKind::Unavailable(Unavailable::DeadlinePassed))),
     }
 }
 

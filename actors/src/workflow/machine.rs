@@ -140,16 +140,17 @@ impl Machine for RunMachine {
             }
             Input::Completion(completion) => match self.attempt_ended(completion) {
                 Some(input) => (input, false),
-                None => return Ok(Decided { change: None, reply: Bytes::new() }),
+                None => return Ok(Decided::nothing()),
             },
             Input::Timer(timer) => match timer.id.parse().ok().and_then(TimerId::from_u64) {
                 Some(timer) => (RunInput::TimerFired { timer }, false),
-                None => return Ok(Decided { change: None, reply: Bytes::new() }),
+                None => return Ok(Decided::nothing()),
             },
             Input::Recovered { first } => match self.recovered(*first) {
                 Some(input) => (input, false),
-                None => return Ok(Decided { change: None, reply: Bytes::new() }),
+                None => return Ok(Decided::nothing()),
             },
+            Input::Continue => (RunInput::Continue, false),
             Input::CrashLooped(why) => (RunInput::CrashLooped { reason: (*why).to_owned() }, false),
         };
         self.advance(input, start, recorder)
@@ -271,11 +272,12 @@ impl RunMachine {
         }
         let reply = Bytes::from(encoded(&RunReply::new(run.state.status(), false))?);
         if decision.events.is_empty() && decision.effects.is_empty() && decision.rows.is_empty() {
-            return Ok(Decided { change: None, reply });
+            return Ok(Decided { change: None, reply, more: false });
         }
         let definition = Arc::clone(&run.definition);
+        let more = decision.more;
         let events = record(&definition, decision, ended, recorder)?;
-        Ok(Decided { change: Some(Change::Events { events, snapshot: None }), reply })
+        Ok(Decided { change: Some(Change::Events { events, snapshot: None }), reply, more })
     }
 }
 
@@ -380,5 +382,5 @@ fn refuse(refusal: &RunRefusal) -> NotAccepted {
 }
 
 fn unchanged(reply: &RunReply) -> Result<Decided, NotAccepted> {
-    Ok(Decided { change: None, reply: Bytes::from(encoded(reply)?) })
+    Ok(Decided { change: None, reply: Bytes::from(encoded(reply)?), more: false })
 }
