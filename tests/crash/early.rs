@@ -53,11 +53,15 @@ fn commit_late(store: &dyn Store, records: &mpsc::Receiver<Late>) {
             match late {
                 Late::Record(record) => {
                     let (tell, told) = mpsc::channel();
-                    let _ = store.submit(*record, Box::new(move |_| drop(tell.send(()))));
+                    let _ = store.submit(*record, Box::new(move |_| {
+                        let _ = tell.send(());
+                    }));
                     committed.push(told);
                 }
                 Late::Barrier(tell) => {
-                    committed.drain(..).for_each(|told| drop(told.recv()));
+                    committed.drain(..).for_each(|told| {
+                        let _ = told.recv();
+                    });
                     let _ = tell.send(());
                 }
             }
