@@ -2,12 +2,18 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "activities")]
+pub mod activities;
+#[cfg(feature = "control")]
+pub mod control;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod store;
 mod system;
 
 pub use bytes;
+#[cfg(feature = "testing")]
+pub use stanchion_actors::moment;
 pub use stanchion_actors::{
     agent::{
         Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
@@ -17,10 +23,10 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, ids, store as port, workflow,
+    error, ids, store as port,
+    volatile::{Volatile, VolatileAddress, VolatileCtx},
+    workflow,
 };
-#[cfg(feature = "testing")]
-pub use stanchion_actors::moment;
 pub use stanchion_supervisors as supervisors;
 
 #[cfg(feature = "testing")]

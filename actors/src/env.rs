@@ -13,11 +13,12 @@ use ractor::ActorRef;
 use crate::{
     clock::Clock,
     entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
-    ids::Timestamp,
+    ids::{Name, Timestamp},
     moment::Observer,
     persistence::{PersistenceMsg, StoreHandle},
     store::Incarnation,
     task::TaskScope,
+    volatile::Volatiles,
     workflow::CoordinatorMsg,
 };
 
@@ -67,6 +68,30 @@ pub struct Services {
     pub coordinator: Place<CoordinatorMsg>,
 }
 
+/// Whose work left is taken up: what was in flight, timers that are due, effects that were recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Waking {
+    /// Every entity's.
+    #[default]
+    All,
+    /// One entity's; the others only answer.
+    Only(Name),
+    /// Nobody's: entities only answer.
+    Nobody,
+}
+
+impl Waking {
+    /// Whether work of this entity is taken up.
+    #[must_use]
+    pub fn takes_up(&self, name: &Name) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(one) => one == name,
+            Self::Nobody => false,
+        }
+    }
+}
+
 /// What an environment is made of.
 pub struct EnvParts {
     /// Id of the system; prefix of its actors' names.
@@ -85,14 +110,15 @@ pub struct EnvParts {
     pub seed: u64,
     /// New external commands are refused while true.
     pub draining: Arc<AtomicBool>,
-    /// Whether entities only answer: nothing that was in flight is taken up again.
-    pub passive: bool,
+    /// Whose work left is taken up.
+    pub waking: Waking,
 }
 
 /// The environment of a system's actors.
 pub struct Env {
     parts: EnvParts,
     services: Services,
+    volatiles: Volatiles,
     seed: AtomicU64,
     session: RwLock<(Timestamp, Arc<Session>)>,
     /// Set at most once, before anything runs.
@@ -115,7 +141,14 @@ impl Env {
         let began = parts.clock.now();
         let seed = AtomicU64::new(parts.seed);
         let session = RwLock::new((began, Session::begun_at(began)));
-        Arc::new(Self { parts, services: Services::default(), seed, session, observer: OnceLock::new() })
+        Arc::new(Self {
+            parts,
+            services: Services::default(),
+            volatiles: Volatiles::default(),
+            seed,
+            session,
+            observer: OnceLock::new(),
+        })
     }
 
     /// Id of the system.
@@ -160,16 +193,28 @@ impl Env {
         &self.services
     }
 
+    /// Volatile kinds and actors.
+    #[must_use]
+    pub fn volatiles(&self) -> &Volatiles {
+        &self.volatiles
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.parts.clock.as_ref()
+    }
+
     /// A seed for one handling.
     #[must_use]
     pub fn next_seed(&self) -> u64 {
         self.seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
     }
 
-    /// Whether entities only answer: nothing that was in flight is taken up again.
+    /// Whether work of this entity is taken up; otherwise it only answers.
     #[must_use]
-    pub fn is_passive(&self) -> bool {
-        self.parts.passive
+    pub fn takes_up(&self, name: &Name) -> bool {
+        self.parts.waking.takes_up(name)
     }
 
     /// Whether new external commands are refused.

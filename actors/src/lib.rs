@@ -17,4 +17,5 @@ pub mod store;
 pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod volatile;
 pub mod workflow;

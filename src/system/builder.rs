@@ -8,11 +8,15 @@ use std::{
 use stanchion_actors::{
     agent::{Activity, Agent, EventSourced, agent_kind, dyn_activity, event_sourced_kind},
     clock::{Clock, SystemClock},
-    entity::{Activities, Directory, DynActivity, EntityOptions, Kind, KindError, Supervisors},
-    env::{Env, EnvParts},
+    entity::{
+        Activities, Directory, DynActivity, EntityOptions, Kind, KindError, MailboxOptions, Supervisors,
+    },
+    env::{Env, EnvParts, Waking},
+    ids::Name,
     persistence::{StoreHandle, StoreOpener},
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
+    volatile::{Volatile, Volatiles},
     workflow::{Definitions, Workflows, run_kind},
 };
 use stanchion_supervisors::{Intensity, SupervisorStartError};
@@ -36,6 +40,9 @@ pub enum OpenError {
     /// The supervisors do not start.
     #[error("supervisors did not start: {0}")]
     Supervisors(#[from] SupervisorStartError),
+    /// The control socket does not open.
+    #[error("the control socket of the store does not open")]
+    Control(#[source] std::io::Error),
     /// The thread that opens the store ended without an answer.
     #[error("the thread that opens the store ended without an answer")]
     Lost,
@@ -50,12 +57,15 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     store: StoreOptions,
     activities_at_once: usize,
-    wake: bool,
+    waking: Waking,
     run_workers: Option<u32>,
     intensity: Intensity,
     shards: usize,
+    #[cfg(all(unix, feature = "control"))]
+    control_socket: bool,
     #[cfg(feature = "testing")]
     testing: Testing,
+    volatiles: Vec<RegisterVolatile>,
 }
 
 /// What tests put between the system and the world.
@@ -69,6 +79,9 @@ struct Testing {
 /// Puts another store in front of the one that was opened.
 #[cfg(feature = "testing")]
 pub type WrapStore = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
+
+/// Registers one volatile kind.
+type RegisterVolatile = Box<dyn FnOnce(&Volatiles) -> Result<(), KindError> + Send>;
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -85,12 +98,15 @@ impl Builder {
             clock: Arc::new(SystemClock),
             store: StoreOptions::default(),
             activities_at_once: 1_024,
-            wake: true,
+            waking: Waking::All,
             run_workers: None,
             intensity: Intensity::default(),
             shards: 4,
+            #[cfg(all(unix, feature = "control"))]
+            control_socket: false,
             #[cfg(feature = "testing")]
             testing: Testing::default(),
+            volatiles: Vec::new(),
         }
     }
 
@@ -116,6 +132,12 @@ impl Builder {
         S::Event: Sync,
     {
         self.kind(event_sourced_kind::<S>(EntityOptions::default()))
+    }
+
+    /// Registers a type of volatile actors: the same addresses and supervision, and nothing on disk.
+    pub fn volatile<V: Volatile>(mut self, mailbox: MailboxOptions) -> Self {
+        self.volatiles.push(Box::new(move |volatiles| volatiles.register::<V>(mailbox)));
+        self
     }
 
     /// Registers any kind of entity.
@@ -156,7 +178,14 @@ impl Builder {
     /// Whether entities with work left are taken up again at start, and timers fire; default true. A tool that
     /// only looks, or sends one command, says false.
     pub fn wake(mut self, wake: bool) -> Self {
-        self.wake = wake;
+        self.waking = if wake { Waking::All } else { Waking::Nobody };
+        self
+    }
+
+    /// Takes up work of this entity alone, once something is told to it: no other one's effects start and no other
+    /// one's timers fire.
+    pub fn wake_only(mut self, name: Name) -> Self {
+        self.waking = Waking::Only(name);
         self
     }
 
@@ -169,6 +198,14 @@ impl Builder {
     /// Crashes of one entity, and of one service, that are borne; default 3 in 5 s.
     pub fn intensity(mut self, intensity: Intensity) -> Self {
         self.intensity = intensity;
+        self
+    }
+
+    /// Whether other processes of the same user reach the store through a local socket while this one holds it;
+    /// default false. The commands of the binary (`list`, `show`, `pause`, ...) then work on this program.
+    #[cfg(all(unix, feature = "control"))]
+    pub fn control_socket(mut self, open: bool) -> Self {
+        self.control_socket = open;
         self
     }
 
@@ -197,14 +234,40 @@ impl Builder {
         let path = path.as_ref().to_path_buf();
         let options = self.store.clone();
         let store = open_redb(path.clone(), options.clone()).await?;
+        self.open_on_redb(store, path).await
+    }
+
+    /// Starts the system on the store at `path`, which the caller has opened and may have looked into.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::open`].
+    pub async fn open_on_redb(
+        self,
+        store: Arc<RedbStore>,
+        path: impl AsRef<Path>,
+    ) -> Result<System, OpenError> {
+        let (path, options) = (path.as_ref().to_path_buf(), self.store.clone());
+        #[cfg(all(unix, feature = "control"))]
+        let socket_of = self.control_socket.then(|| path.clone());
         let opener: StoreOpener = Arc::new(move || {
             let (path, options) = (path.clone(), options.clone());
             Box::pin(async move {
                 let opened = open_redb(path, options).await;
-                opened.map_err(|error| StoreError::Fatal(error.to_string()))
+                let opened = opened.map_err(|error| StoreError::Fatal(error.to_string()))?;
+                let reopened: Arc<dyn Store> = opened;
+                Ok(reopened)
             })
         });
-        self.start(store, opener).await
+        let system = self.start(store, opener).await?;
+        #[cfg(all(unix, feature = "control"))]
+        let system = match socket_of {
+            Some(path) => system.open_control(&path)?,
+            None => system,
+        };
+        Ok(system)
     }
 
     /// Starts the system on a store in memory: the same behaviour, and nothing survives the process.
@@ -260,11 +323,14 @@ impl Builder {
             incarnation: Incarnation(fresh.as_u64_pair().1),
             seed: fresh.as_u64_pair().0,
             draining,
-            passive: !self.wake,
+            waking: self.waking.clone(),
         });
         #[cfg(feature = "testing")]
         if let Some(moments) = self.testing.moments {
             env.observe(moments);
+        }
+        for register in self.volatiles {
+            register(env.volatiles())?;
         }
         let plan = tree::Plan {
             env: Arc::clone(&env),
@@ -273,14 +339,20 @@ impl Builder {
             activities_at_once: self.activities_at_once,
             intensity: self.intensity,
             definitions: Arc::clone(&definitions),
-            awake: self.wake,
+            awake: self.waking != Waking::Nobody,
         };
         let root = tree::start(plan).await?;
-        if self.wake {
+        if self.waking == Waking::All {
             wake::start(&env);
         }
         let workflows = Workflows::new(Arc::clone(&env), definitions);
-        Ok(System { env, root, workflows })
+        Ok(System {
+            env,
+            root,
+            workflows,
+            #[cfg(all(unix, feature = "control"))]
+            control: None,
+        })
     }
 }
 
@@ -298,7 +370,7 @@ impl Testing {
 }
 
 /// Opens the store on a thread of its own: it reads and repairs files, and must not hold up the runtime.
-async fn open_redb(path: PathBuf, options: StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
+async fn open_redb(path: PathBuf, options: StoreOptions) -> Result<Arc<RedbStore>, OpenError> {
     let (tell, told) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("stanchion-open".into())

@@ -13,6 +13,7 @@ use stanchion_actors::{
     error::{CallFailure, Refusal},
     ids::{Name, NameError},
     store::{Store, StoreError, StoreStats},
+    volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
 };
 use stanchion_supervisors::{Shutdown, Supervisor};
@@ -43,6 +44,8 @@ pub struct System {
     env: Arc<Env>,
     root: Supervisor,
     workflows: Workflows,
+    #[cfg(all(unix, feature = "control"))]
+    control: Option<crate::control::Server>,
 }
 
 impl std::fmt::Debug for System {
@@ -71,6 +74,14 @@ impl System {
     /// As [`Self::agent`].
     pub fn event_sourced<S: EventSourced>(&self, key: &str) -> Result<Address<Sourced<S>>, AddressError> {
         Address::new(&self.env, key)
+    }
+
+    /// The address of a volatile actor.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn volatile<V: Volatile>(&self, key: &str) -> Result<VolatileAddress<V>, AddressError> {
+        VolatileAddress::new(&self.env, key)
     }
 
     /// The untyped address of any entity.
@@ -134,6 +145,24 @@ impl System {
         Ok(self.store().resolve(&name).await?.is_some())
     }
 
+    #[cfg(all(unix, feature = "control"))]
+    fn open_control(mut self, store: &std::path::Path) -> Result<Self, OpenError> {
+        let desk = crate::control::Desk::of_system(&self);
+        let server = crate::control::Server::start(store, desk, self.env.tasks());
+        self.control = Some(server.map_err(OpenError::Control)?);
+        Ok(self)
+    }
+
+    /// Refuses new commands and lets what runs end within `deadline`; nothing recorded from here on starts before the
+    /// system is opened again. Answers the activities that still run. [`Self::stop`] follows.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the system goes on draining.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        self.env.start_draining();
+        tree::drain(&self.env, deadline).await
+    }
+
     /// Stops in order: new commands are refused, what runs may end within `deadline`, then everything is stopped
     /// in reverse order and the store is closed last.
     ///
@@ -143,9 +172,11 @@ impl System {
     /// # Cancel safety
     /// Dropped while it waits, the system is half stopped: drop it whole.
     pub async fn stop(self, deadline: Duration) -> Result<StopReport, StoreError> {
-        self.env.start_draining();
-        let activities_cancelled = tree::drain(&self.env, deadline).await;
+        let activities_cancelled = self.drain(deadline).await;
+        #[cfg(all(unix, feature = "control"))]
+        drop(self.control);
         let _ended = self.root.stop(Shutdown::Infinity).await;
+        self.env.volatiles().stopped();
         let leftover = self.env.tasks().shutdown(Duration::ZERO).await;
         let closed = self.env.store().current().close().await;
         let left_over = left_over(&self.env).await;

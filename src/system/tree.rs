@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Root (rest_for_one) ─ Persistence ─ Runtime (one_for_one) ─┬ TaskSupervisor, Timers, Outbox
+//!                                                            ├ VolatileSupervisor
 //!                                                            ├ AgentSupervisor x N, WorkflowSupervisor x N
 //!                                                            └ Coordinator
 //! ```
@@ -16,7 +17,7 @@ use stanchion_actors::{
 };
 use stanchion_supervisors::{
     ChildSpec, EntitySupervisorActor, EntitySupervisorArgs, Init, Intensity, Strategy, Supervisor,
-    SupervisorSpec, SupervisorStartError,
+    SupervisorSpec, SupervisorStartError, VolatileSupervisorActor, VolatileSupervisorArgs,
 };
 
 /// What the tree is built from.
@@ -70,6 +71,9 @@ fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
     }
     let outbox = Arc::clone(env);
     spec = spec.child(ChildSpec::actor("outbox", move || (OutboxActor, Arc::clone(&outbox))));
+    let volatile = VolatileSupervisorArgs { env: Arc::clone(env), intensity: plan.intensity };
+    spec = spec
+        .child(ChildSpec::actor("volatile-supervisor", move || (VolatileSupervisorActor, volatile.clone())));
     let supervisors = env.directory().supervisors();
     for shard in supervisors.agents() {
         spec = spec.child(shard_spec(plan, format!("agent-supervisor-{shard}"), shard));

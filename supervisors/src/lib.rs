@@ -25,6 +25,7 @@ mod spec;
 mod start;
 mod supervisor;
 mod tasks;
+mod volatile;
 
 pub use ask::Stopped;
 pub use backoff::{Backoff, Pacing};
@@ -41,3 +42,4 @@ pub use spec::{AutoShutdown, SupervisorSpec};
 pub use strategy::Strategy;
 pub use supervisor::{ChildCounts, ChildInfo, ChildStatus, Init, Supervisor};
 pub use tasks::{RunError, TaskSupervisor, TaskSupervisorOptions};
+pub use volatile::{VolatileSupervisorActor, VolatileSupervisorArgs, VolatileSupervisorState};

@@ -30,10 +30,20 @@ pub(crate) struct Account {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Move {
-    Debit { id: u64, n: i64 },
-    Credit { id: u64, n: i64 },
+    Debit {
+        id: u64,
+        n: i64,
+    },
+    Credit {
+        id: u64,
+        n: i64,
+    },
     /// Debits, and credits another account by a message.
-    Send { id: u64, to: usize, n: i64 },
+    Send {
+        id: u64,
+        to: usize,
+        n: i64,
+    },
     Look,
 }
 

@@ -279,7 +279,9 @@ fn jobs(lines: &[Line], rest: &Rest) -> Vec<String> {
     let (handled, done) = (count(&rest.queue.handled), count(&rest.queue.done));
     let ran: HashSet<&str> = lines
         .iter()
-        .filter_map(|line| if let Op::Effect { what, .. } = &line.op { what.strip_prefix("job/") } else { None })
+        .filter_map(
+            |line| if let Op::Effect { what, .. } = &line.op { what.strip_prefix("job/") } else { None },
+        )
         .collect();
     let known = outcomes(lines, |op| if let Op::Enqueue { id } = op { Some(*id) } else { None });
     for (id, (_, known)) in &known {

@@ -289,7 +289,13 @@ impl Case {
             let all = faults.len();
             let kept = self.orders.dir.with_extension("kept");
             let _ = std::fs::rename(&self.orders.dir, &kept);
-            panic!("{} faults; {}; files kept in {}:\n{}", all, self.name(), kept.display(), shown.join("\n"));
+            panic!(
+                "{} faults; {}; files kept in {}:\n{}",
+                all,
+                self.name(),
+                kept.display(),
+                shown.join("\n")
+            );
         }
     }
 }

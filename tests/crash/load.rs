@@ -11,16 +11,14 @@ use std::{
 use futures_util::future::BoxFuture;
 use stanchion::{
     Address, Agent, System, Transact,
-    error::{CallError, CallFailure, Coded, Family, FailureKind},
+    error::{CallError, CallFailure, Coded, FailureKind, Family},
     workflow::{StartRun, ValidDefinition},
 };
 use stanchion_actors::entity::Session;
 use uuid::Uuid;
 
 use crate::{
-    agents::{
-        ACCOUNTS, Account, Counter, Emitter, Move, Nap, Queue, Sleeper, account, chain, mail_account,
-    },
+    agents::{ACCOUNTS, Account, Counter, Emitter, Move, Nap, Queue, Sleeper, account, chain, mail_account},
     history::{Draw, History, Kind, Line, Op, now_us},
 };
 
@@ -101,9 +99,8 @@ impl World {
             Box::pin(emits(self.clone())),
             Box::pin(runs(self.clone())),
         ];
-        let adders = (0..ADDERS).map(|client| -> BoxFuture<'static, ()> {
-            Box::pin(adds(self.clone(), client))
-        });
+        let adders =
+            (0..ADDERS).map(|client| -> BoxFuture<'static, ()> { Box::pin(adds(self.clone(), client)) });
         let tasks: Vec<_> = clients.into_iter().chain(adders).map(tokio::spawn).collect();
         for task in tasks {
             task.await.unwrap();
@@ -199,9 +196,8 @@ async fn totals(world: Arc<World>) {
             return;
         }
         let mut transact = Transact::new();
-        let looks: Vec<_> = (0..ACCOUNTS)
-            .map(|n| transact.add(&world.agent::<Account>(&account(n)), &Move::Look))
-            .collect();
+        let looks: Vec<_> =
+            (0..ACCOUNTS).map(|n| transact.add(&world.agent::<Account>(&account(n)), &Move::Look)).collect();
         if let Ok(replies) = world.system.transact(transact).await {
             let seen: Vec<i64> = looks.iter().map(|look| replies.get(look).unwrap()).collect();
             let (sum, least) = (seen.iter().sum(), seen.iter().copied().min().unwrap());

@@ -77,9 +77,8 @@ fn an_answer_that_leaves_before_its_commit_is_found() {
             }
             case.faults()
         }));
-        found = lived.unwrap_or_else(|panic| {
-            vec![panic.downcast_ref::<String>().cloned().unwrap_or_default()]
-        });
+        found =
+            lived.unwrap_or_else(|panic| vec![panic.downcast_ref::<String>().cloned().unwrap_or_default()]);
         if !found.is_empty() {
             break;
         }

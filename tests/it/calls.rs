@@ -312,3 +312,18 @@ async fn a_crash_keeps_what_was_acknowledged() {
     }
     stop(system).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_behind_a_full_chain_is_handled_without_another_call() {
+    let store = MemoryStore::new();
+    let system = open(&store).await;
+    let account = ledger(&system, "a");
+    store.faults().hold();
+    for _ in 0..600 {
+        account.cast(Command::Add(1)).await.unwrap();
+    }
+    store.faults().deliver();
+    until("the mailbox is empty", || account.untyped().cell().is_idle()).await;
+    assert_eq!(account.call(Command::Peek).await.unwrap(), Answer::Balance(600));
+    stop(system).await;
+}

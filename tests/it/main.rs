@@ -30,4 +30,5 @@ mod store_conformance;
 mod store_redb;
 mod timers;
 mod transact;
+mod volatile;
 mod workflows;

@@ -106,7 +106,7 @@ impl EntityState {
     fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<(), Broken> {
         let Some(active) = &mut self.active else { return Ok(()) };
         active.submit()?;
-        let mut waits = false;
+        let (mut waits, mut full) = (false, false);
         for handled in 0.. {
             if handled == TURN {
                 // More may lie there: let others run, then look again.
@@ -114,6 +114,7 @@ impl EntityState {
                 break;
             }
             if !active.has_room() {
+                full = true;
                 break;
             }
             let Some(item) = self.cell.pop() else { break };
@@ -126,6 +127,10 @@ impl EntityState {
         }
         active.submit()?;
         active.perform_afters();
+        if full && active.has_room() {
+            // The full chain left: what lies in the mailbox is for the next one.
+            let _ = myself.cast(EntityMsg::Wake);
+        }
         if waits {
             active.wake_when_quiet();
         }
@@ -138,8 +143,8 @@ impl EntityState {
         match load(&self.env, &self.cell).await {
             Ok(mut active) => {
                 // What was in flight is taken up before anything else is handled.
-                let recovered =
-                    if self.env.is_passive() { Ok(()) } else { active.handle(Item::Recover { first }) };
+                let taken_up = self.env.takes_up(self.cell.name());
+                let recovered = if taken_up { active.handle(Item::Recover { first }) } else { Ok(()) };
                 self.active = Some(active);
                 self.failures = 0;
                 if let Err(broken) = recovered {

@@ -31,6 +31,9 @@ impl After {
     pub(crate) fn perform(self, env: &Env, cell: &Arc<EntityCell>, entity: EntityId) {
         let services = env.services();
         match self {
+            // What is recorded while the system drains, or of an entity that only answers, starts when the entity
+            // is taken up the next time.
+            Self::Start(_) if env.is_draining() || !env.takes_up(cell.name()) => {}
             Self::Start(effect) => {
                 services.effects.cast(EffectsMsg::Start { cell: Arc::clone(cell), effect });
             }

@@ -149,7 +149,8 @@ impl Actor for TaskSupervisorActor {
         let TaskSupervisorArgs { env, activities, limit } = args;
         env.services().effects.register(myself);
         // What ran under a runner before this one has ended with it: its entities start it anew.
-        for cell in env.directory().cells().into_iter().filter(|cell| cell.is_active()) {
+        let taken_up = |cell: &Arc<EntityCell>| cell.is_active() && env.takes_up(cell.name());
+        for cell in env.directory().cells().into_iter().filter(taken_up) {
             cell.push_internal(Item::Recover { first: false });
         }
         Ok(TaskSupervisorState {

@@ -94,32 +94,73 @@ impl StoredRun {
     pub async fn history(
         &self,
         store: &dyn Store,
-        each: &mut dyn FnMut(HistoryLine),
+        each: &mut (dyn FnMut(HistoryLine) + Send),
     ) -> Result<(), ReadError> {
+        let mut from = Some(Version(1));
+        while let Some(version) = from {
+            from = self.history_page(store, version, each).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the lines of the entries from version `from` on to `each`, up to a thousand entries; answers the
+    /// version to go on with, `None` at the end.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn history_page(
+        &self,
+        store: &dyn Store,
+        from: Version,
+        each: &mut (dyn FnMut(HistoryLine) + Send),
+    ) -> Result<Option<Version>, ReadError> {
+        let entries = match store.history(self.entity, from, PAGE).await? {
+            HistoryPage::Entries(entries) => entries,
+            HistoryPage::Truncated { first } => return Ok(Some(first)),
+        };
+        for entry in &entries {
+            self.lines(entry, each)?;
+        }
+        Ok(entries.last().map(|entry| entry.head.version.next()))
+    }
+
+    /// Where the run stood after its version `at`; `None` when it has not got that far.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn at(&self, store: &dyn Store, at: Version) -> Result<Option<RunState>, ReadError> {
+        let mut state = RunState::new();
         let mut from = Version(1);
         loop {
-            let entries = match store.history(self.entity, from, PAGE).await? {
-                HistoryPage::Entries(entries) => entries,
-                HistoryPage::Truncated { first } => {
-                    from = first;
-                    continue;
-                }
+            let HistoryPage::Entries(entries) = store.history(self.entity, from, PAGE).await? else {
+                return Ok(None);
             };
-            let Some(last) = entries.last().map(|entry| entry.head.version) else { return Ok(()) };
-            for entry in &entries {
-                self.lines(entry, each)?;
+            let Some(last) = entries.last().map(|entry| entry.head.version) else { return Ok(None) };
+            for entry in entries.iter().take_while(|entry| entry.head.version <= at) {
+                for event in self.events(entry)? {
+                    state.evolve(&self.definition, &event);
+                }
+            }
+            if last >= at {
+                return Ok(Some(state));
             }
             from = last.next();
         }
     }
 
-    fn lines(&self, entry: &Entry, each: &mut dyn FnMut(HistoryLine)) -> Result<(), ReadError> {
-        let Change::Events { events, .. } = &entry.change else { return Ok(()) };
-        for bytes in events {
-            let event: RunEvent = decode(bytes).map_err(|e| ReadError::Unreadable {
+    fn events(&self, entry: &Entry) -> Result<Vec<RunEvent>, ReadError> {
+        let Change::Events { events, .. } = &entry.change else { return Ok(Vec::new()) };
+        let read = |bytes: &Bytes| {
+            decode(bytes).map_err(|e| ReadError::Unreadable {
                 id: self.head.name.key.to_string(),
                 why: Unreadable(e.to_string()),
-            })?;
+            })
+        };
+        events.iter().map(read).collect()
+    }
+
+    fn lines(&self, entry: &Entry, each: &mut (dyn FnMut(HistoryLine) + Send)) -> Result<(), ReadError> {
+        for event in self.events(entry)? {
             let (version, at) = (entry.head.version.0, entry.head.updated.0);
             if let Some(line) = HistoryLine::of(&self.definition, &event, version, at) {
                 each(line);

@@ -1,0 +1,37 @@
+//! Built-in activities: what the binary runs, and what a program may register.
+//!
+//! | name | input | output |
+//! |---|---|---|
+//! | `noop` | anything | null |
+//! | `echo` | anything | its input |
+//! | `sleep` | `{ms}`, fractions allowed | null |
+//! | `fail` | `{times, message}` | `{attempt}` of the first attempt that does not fail |
+//! | `append` | `{path, line}` | null |
+//! | `shell` | `{argv, env, stdin}` | `{exit_code, signal, stdout, stdout_truncated}` |
+//!
+//! `shell` runs programs: register it only where documents are trusted.
+
+mod append;
+mod plain;
+#[cfg(unix)]
+mod shell;
+
+#[cfg(unix)]
+pub use self::shell::{Launcher, STDOUT_MAX_BYTES, Shell, ShellInput, ShellOutput};
+pub use self::{
+    append::{Append, AppendInput},
+    plain::{Echo, Fail, FailInput, Noop, Sleep, SleepInput},
+};
+
+use crate::Builder;
+
+/// Code of an input that an activity cannot work with.
+const BAD_INPUT: &str = "activity.bad_input";
+
+/// Names of the built-in activities, [`Shell`] excepted.
+pub const NAMES: [&str; 5] = ["noop", "echo", "sleep", "fail", "append"];
+
+/// Registers the built-in activities, [`Shell`] excepted.
+pub fn register(builder: Builder) -> Builder {
+    builder.activity(Noop).activity(Echo).activity(Sleep).activity(Fail).activity(Append)
+}

@@ -1,0 +1,210 @@
+//! The one implementation of every request.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+use stanchion_actors::{
+    env::Env,
+    ids::{Name, Version},
+    store::{ListQuery, Store, StoreError},
+    workflow::{
+        Definitions, RUN_KIND, ReadError, RunError, RunReply, RunStatus, StoredRun, Workflows, check_run_id,
+    },
+};
+
+use super::{
+    entities,
+    problem::Problem,
+    request::Request,
+    rows::{BackupRow, RunRow, RunShow, ToldRow},
+};
+
+/// Runs and entities listed at a time.
+pub(super) const PAGE: usize = 256;
+
+/// The reader of the answer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the reader of the answer is gone")]
+pub struct Gone;
+
+/// Why an answer ends before its last line.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// Nobody reads on.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// Something is wrong.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Problem(Problem::of_store(&error))
+    }
+}
+
+/// Where the lines of an answer go.
+pub trait Sink: Send {
+    /// Takes one line, a JSON object.
+    ///
+    /// # Errors
+    /// [`Gone`]: nobody reads on.
+    fn put(&mut self, line: String) -> impl Future<Output = Result<(), Gone>> + Send;
+}
+
+/// What answers requests: a running system, or a store that was opened for it.
+#[derive(Clone)]
+pub struct Desk {
+    source: Source,
+    definitions: Arc<Definitions>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Store(Arc<dyn Store>),
+    System(Arc<Env>, Workflows),
+}
+
+impl Desk {
+    /// Reads from an opened store; nothing can be told to a run.
+    #[must_use]
+    pub fn of_store(store: Arc<dyn Store>) -> Self {
+        Self { source: Source::Store(store), definitions: Arc::default() }
+    }
+
+    /// Works on a running system.
+    #[must_use]
+    pub fn of_system(system: &crate::System) -> Self {
+        Self::of_parts(Arc::clone(system.env()), system.workflows().clone())
+    }
+
+    pub(crate) fn of_parts(env: Arc<Env>, workflows: Workflows) -> Self {
+        Self { source: Source::System(env, workflows), definitions: Arc::default() }
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        match &self.source {
+            Source::Store(store) => Arc::clone(store),
+            Source::System(env, _) => env.store().current(),
+        }
+    }
+
+    fn workflows(&self) -> Result<&Workflows, Problem> {
+        match &self.source {
+            Source::System(_, workflows) => Ok(workflows),
+            Source::Store(_) => Err(Problem::fatal(
+                "store.only_read",
+                "the store is open for reading only",
+                "this process",
+                "open the system",
+            )),
+        }
+    }
+
+    /// Reads a run at its last durable version.
+    ///
+    /// # Errors
+    /// [`Problem`].
+    pub async fn run(&self, id: &str) -> Result<StoredRun, Problem> {
+        let store = self.store();
+        StoredRun::read(store.as_ref(), &self.definitions, id).await.map_err(|e| Problem::of_read(&e, id))
+    }
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// [`Stop`]; lines given before it are true all the same.
+///
+/// # Cancel safety
+/// Dropped while it waits, what was told to a run may be applied.
+pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Result<(), Stop> {
+    match request {
+        Request::List { status } => list(desk, status, sink).await,
+        Request::Show { run } => put(sink, &RunShow::of(&desk.run(&run).await?)).await,
+        Request::History { run } => history(desk, &run, sink).await,
+        Request::EntityList { kind } => entities::list(desk, kind, sink).await,
+        Request::EntityShow { kind, key, at } => entities::show(desk, &kind, &key, at, sink).await,
+        Request::Pause { run } => told(&run, desk.workflows()?.pause(&run).await, sink).await,
+        Request::Resume { run } => told(&run, desk.workflows()?.resume(&run, None).await, sink).await,
+        Request::Cancel { run } => told(&run, desk.workflows()?.cancel(&run).await, sink).await,
+        Request::Retry { run, step } => {
+            let done = desk.workflows()?.retry(&run, step.as_deref()).await;
+            told(&run, done, sink).await
+        }
+        Request::Backup { to, force } => backup(desk, &to, force, sink).await,
+    }
+}
+
+pub(super) async fn put(sink: &mut impl Sink, line: &impl Serialize) -> Result<(), Stop> {
+    let text = serde_json::to_string(line);
+    let text = text.map_err(|e| {
+        Problem::fatal("answer.no_json", e.to_string(), "the answer", "report this with the command")
+    })?;
+    Ok(sink.put(text).await?)
+}
+
+async fn list(desk: &Desk, status: Option<String>, sink: &mut impl Sink) -> Result<(), Stop> {
+    if let Some(status) = status.as_deref().filter(|status| RunStatus::from_name(status).is_none()) {
+        let hint = "use pending, running, waiting, paused, compensating, cancelling, completed, failed, \
+                    cancelled, compensated or parked";
+        return Err(Problem::rejected("usage", format!("no status {status:?}"), "--status", hint).into());
+    }
+    let mut after: Option<Name> = None;
+    loop {
+        let store = desk.store();
+        let query = ListQuery { kind: Some(RUN_KIND.to_owned()), status: status.clone(), after };
+        let page = store.list(query, PAGE).await?;
+        for listed in &page {
+            let id = &listed.head.name.key;
+            let row = match StoredRun::read(store.as_ref(), &desk.definitions, id).await {
+                Ok(run) => RunRow::of(&run),
+                Err(ReadError::Store(error)) => return Err(error.into()),
+                Err(_unreadable) => RunRow::unreadable(&listed.head),
+            };
+            put(sink, &row).await?;
+        }
+        after = page.last().map(|listed| listed.head.name.clone());
+        if page.len() < PAGE {
+            return Ok(());
+        }
+    }
+}
+
+async fn history(desk: &Desk, id: &str, sink: &mut impl Sink) -> Result<(), Stop> {
+    let run = desk.run(id).await?;
+    let mut from = Some(Version(1));
+    while let Some(version) = from {
+        let mut lines = Vec::new();
+        let page = run.history_page(desk.store().as_ref(), version, &mut |line| lines.push(line)).await;
+        from = page.map_err(|e| Problem::of_read(&e, id))?;
+        for line in &lines {
+            put(sink, line).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn told(id: &str, done: Result<RunReply, RunError>, sink: &mut impl Sink) -> Result<(), Stop> {
+    let reply = done.map_err(|error| match check_run_id(id) {
+        Ok(()) => Problem::of_run(&error, id),
+        Err(why) => Problem::of_run(&RunError::BadId(why), id),
+    })?;
+    put(sink, &ToldRow { run_id: id.to_owned(), status: reply.status }).await
+}
+
+async fn backup(desk: &Desk, to: &str, force: bool, sink: &mut impl Sink) -> Result<(), Stop> {
+    let path = PathBuf::from(to);
+    if path.exists() && !force {
+        let hint = "choose another path, or replace it with --force";
+        return Err(Problem::rejected("backup.exists", "there is a file already", to, hint).into());
+    }
+    if !path.is_absolute() {
+        let hint = "give an absolute path";
+        return Err(Problem::rejected("backup.relative", "the path is relative", to, hint).into());
+    }
+    desk.store().backup(path.clone(), force).await?;
+    let bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
+    put(sink, &BackupRow { file: to.to_owned(), bytes }).await
+}

@@ -1,0 +1,34 @@
+//! What a store is asked and told from outside, and the local socket that carries it to the process that holds it.
+//!
+//! One implementation serves both ways: [`answer`] works on a [`Desk`], which is a running system or a store opened
+//! for the purpose, so that a command prints the same wherever it runs. Every answer is a series of lines, each one
+//! JSON object.
+
+#[cfg(unix)]
+mod client;
+mod desk;
+mod entities;
+mod frame;
+mod msgpack;
+#[cfg(unix)]
+mod place;
+mod problem;
+mod request;
+mod rows;
+#[cfg(unix)]
+mod server;
+
+#[cfg(unix)]
+pub(crate) use self::server::Server;
+#[cfg(unix)]
+pub use self::{
+    client::{ClientError, ask},
+    place::socket_path,
+};
+pub use self::{
+    desk::{Desk, Gone, Sink, Stop, answer},
+    frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
+    problem::Problem,
+    request::Request,
+    rows::{RunRow, RunShow, StepRow},
+};
