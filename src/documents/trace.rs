@@ -34,16 +34,21 @@ pub struct Bounds {
     pub upper_s: f64,
 }
 
+impl Bounds {
+    /// Bounds for this much work and this longest path, in seconds, with this many workers; 0 counts as 1.
+    #[must_use]
+    pub fn of(work_s: f64, critical_path_s: f64, workers: u32) -> Self {
+        let workers = f64::from(workers.max(1));
+        let share = work_s / workers;
+        Self { lower_s: critical_path_s.max(share), upper_s: share + (1.0 - 1.0 / workers) * critical_path_s }
+    }
+}
+
 impl Trace {
     /// Bounds of the makespan with this many workers; 0 counts as 1.
     #[must_use]
     pub fn bounds(&self, workers: u32) -> Bounds {
-        let workers = f64::from(workers.max(1));
-        let share = self.work_s / workers;
-        Bounds {
-            lower_s: self.critical_path_s.max(share),
-            upper_s: share + (1.0 - 1.0 / workers) * self.critical_path_s,
-        }
+        Bounds::of(self.work_s, self.critical_path_s, workers)
     }
 }
 

@@ -43,5 +43,6 @@ pub use self::{
     options::StoreOptions,
     redb_store::RedbStore,
     restore::{RestoreError, Restored, restore},
+    tables::FILE_FORMAT,
     verify::{Fault, VerifyReport, verify},
 };

@@ -9,7 +9,7 @@ use stanchion_actors::{
 };
 
 /// Format of the files; a larger one is refused by name.
-pub(crate) const FILE_FORMAT: u32 = 1;
+pub const FILE_FORMAT: u32 = 1;
 /// Schema of framed rows whose body has one shape.
 pub(crate) const ROW_SCHEMA: u16 = 1;
 

@@ -41,11 +41,15 @@ impl Definitions {
 
     /// Remembers a definition; answers the one that was known before, if any.
     pub fn remember(&self, definition: ValidDefinition) -> Arc<ValidDefinition> {
+        self.adopt(Arc::new(definition))
+    }
+
+    /// Remembers a definition that is shared already; answers the one that was known before, if any.
+    pub fn adopt(&self, definition: Arc<ValidDefinition>) -> Arc<ValidDefinition> {
         let hash = definition.hash();
         if let Some(known) = self.find(&hash) {
             return known;
         }
-        let definition = Arc::new(definition);
         let mut known = self.lock();
         known.retain(|_, definition| definition.strong_count() > 0);
         known.insert(hash, Arc::downgrade(&definition));

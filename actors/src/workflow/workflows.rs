@@ -37,6 +37,12 @@ impl Workflows {
         self.definitions.remember(definition)
     }
 
+    /// Remembers a definition that is shared already; answers the one that was known before, if any.
+    #[must_use]
+    pub fn adopt(&self, definition: Arc<ValidDefinition>) -> Arc<ValidDefinition> {
+        self.definitions.adopt(definition)
+    }
+
     /// Starts a run, and answers once that is durable. A run of this id that was started the same way is found.
     ///
     /// # Errors

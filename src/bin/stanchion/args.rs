@@ -1,0 +1,261 @@
+//! The words of the command line.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use stanchion::{control::Request, documents::Format};
+
+use super::fault::Fault;
+
+const EXAMPLES: &str = "\
+Examples:
+  stanchion run order.yaml                          run a workflow, keep everything in ./stanchion.redb
+  stanchion run order.yaml --id order-7 --json      the same under an id; run it again to resume it
+  stanchion run trace.json.gz --time-scale 0.01     replay a wfformat trace, a hundred times faster
+  stanchion list --status failed                    which runs failed
+  stanchion show order-7                            a run and its steps
+  stanchion history order-7                         everything it did, one JSON object a line
+  stanchion retry order-7 --step charge             go on after a fix
+  stanchion backup backup.redb                      a consistent copy, also while the store is in use
+
+Exit codes:
+  0 done; 1 the run ended otherwise; 2 bad usage or input; 3 the store; 4 interrupted, can be resumed";
+
+/// Durable workflows: what has been done is on disk. Kill it at any moment, start it again, and it goes on.
+#[derive(Debug, Parser)]
+#[command(name = "stanchion", version = version(), after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The store
+    #[arg(long, global = true, value_name = "PATH", env = "STANCHION_DB", default_value = "stanchion.redb")]
+    pub(crate) db: PathBuf,
+    /// Print JSON Lines on standard output, and errors as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+fn version() -> String {
+    format!("{} (store format {})", env!("CARGO_PKG_VERSION"), stanchion::store::FILE_FORMAT)
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a workflow document to its end; resumes an unfinished run of the same id
+    Run(RunArgs),
+    /// List runs
+    List {
+        /// Only runs with this status
+        #[arg(long, value_name = "STATUS")]
+        status: Option<String>,
+    },
+    /// Show a run and its steps
+    Show {
+        /// Id of the run
+        run: String,
+    },
+    /// Print what a run did, one JSON object a line
+    History {
+        /// Id of the run
+        run: String,
+    },
+    /// Start no further steps
+    Pause {
+        /// Id of the run
+        run: String,
+    },
+    /// Go on with a paused run
+    Resume {
+        /// Id of the run
+        run: String,
+    },
+    /// End a run
+    Cancel {
+        /// Id of the run
+        run: String,
+    },
+    /// Go on with a failed or parked run
+    Retry {
+        /// Id of the run
+        run: String,
+        /// Only this failed step
+        #[arg(long, value_name = "ID")]
+        step: Option<String>,
+    },
+    /// Look at agents and other entities
+    #[command(subcommand)]
+    Entity(EntityCommand),
+    /// Check every checksum of a store that nobody holds
+    Verify,
+    /// Write a consistent copy, also while the store is in use
+    Backup(CopyArgs),
+    /// Make the store from a backup
+    Restore(CopyArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The backup
+    pub(crate) file: PathBuf,
+    /// Replace what is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EntityCommand {
+    /// List entities
+    Ls {
+        /// Only of this kind
+        kind: Option<String>,
+    },
+    /// Show the state of an entity
+    Show {
+        /// Kind and key
+        #[arg(value_name = "KIND/KEY")]
+        name: String,
+        /// As it was at this version
+        #[arg(long, value_name = "VERSION")]
+        at: Option<u64>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A workflow definition (YAML, JSON) or a wfformat trace, packed with gz or not; - reads standard input
+    pub(crate) file: PathBuf,
+    /// What the document is: auto, definition or wfformat
+    #[arg(long, default_value = "auto", value_parser = str::parse::<Format>)]
+    pub(crate) format: Format,
+    /// Id of the run; default: a new one, printed on standard error
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Most steps at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) workers: u32,
+    /// Factor on the runtimes of a trace; 0 = no waiting
+    #[arg(long, value_name = "X", default_value = "1", value_parser = scale, allow_negative_numbers = true)]
+    pub(crate) time_scale: f64,
+    /// Input of the run, as JSON or from a file
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub(crate) input: Option<String>,
+    /// How long running steps may go on after SIGINT or SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+    /// Allow steps to run programs
+    #[arg(long)]
+    pub(crate) allow_shell: bool,
+}
+
+pub(crate) fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(words)
+}
+
+pub(crate) fn completions(shell: Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "stanchion", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale.is_finite() && scale >= 0.0 => Ok(scale),
+        _ => Err("use a number of at least 0".to_owned()),
+    }
+}
+
+/// Longest time that can be given: ten years.
+const TIME_MAX_S: f64 = 3_652.0 * 24.0 * 3_600.0;
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = match unit.trim() {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ if number == "0" && unit.is_empty() => 1.0,
+        _ => return Err("use a number with a unit: ms, s, m or h".to_owned()),
+    };
+    match number.parse::<f64>().map(|number| number * unit) {
+        Ok(seconds) if (0.0..=TIME_MAX_S).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("use a time up to ten years, such as 10s".to_owned()),
+    }
+}
+
+impl Command {
+    /// The request that the command stands for; `None` for those that are none.
+    pub(crate) fn into_request(self) -> Result<Option<Request>, Fault> {
+        Ok(Some(match self {
+            Self::List { status } => Request::List { status },
+            Self::Show { run } => Request::Show { run },
+            Self::History { run } => Request::History { run },
+            Self::Pause { run } => Request::Pause { run },
+            Self::Resume { run } => Request::Resume { run },
+            Self::Cancel { run } => Request::Cancel { run },
+            Self::Retry { run, step } => Request::Retry { run, step },
+            Self::Entity(EntityCommand::Ls { kind }) => Request::EntityList { kind },
+            Self::Entity(EntityCommand::Show { name, at }) => {
+                let Some((kind, key)) = name.split_once('/') else {
+                    let what = format!("{name:?} names no entity");
+                    return Err(Fault::usage(&what, "KIND/KEY", "give kind and key, such as counter/visits"));
+                };
+                Request::EntityShow { kind: kind.to_owned(), key: key.to_owned(), at }
+            }
+            Self::Backup(CopyArgs { file, force }) => {
+                let path = std::path::absolute(&file).ok();
+                let Some(to) = path.and_then(|path| path.to_str().map(str::to_owned)) else {
+                    let what = format!("{} cannot be named", file.display());
+                    return Err(Fault::usage(&what, "FILE", "give a path in UTF-8"));
+                };
+                Request::Backup { to, force }
+            }
+            Self::Run(_) | Self::Verify | Self::Restore(_) | Self::Completions { .. } => return Ok(None),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_words_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for wrong in ["", "10", "s", "-1s", "1e9h", "10 parsec", "1.2.3s", "99999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_words_never_panic(words in proptest::collection::vec(".{0,12}", 0..6)) {
+            let words = std::iter::once("stanchion".to_owned()).chain(words).map(OsString::from);
+            if let Ok(cli) = parse(words.collect()) {
+                drop(cli.command.into_request());
+            }
+        }
+
+        #[test]
+        fn random_times_never_panic(text in ".{0,20}") {
+            let _ = (duration(&text), scale(&text));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Results as people read them; programs use `--json`.
+
+use serde_json::Value;
+
+/// How lines are shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Human {
+    /// As they are.
+    Lines,
+    /// Runs, one a row; a head comes before the first.
+    Runs(bool),
+    /// Entities, one a row; a head comes before the first.
+    Entities(bool),
+    /// A run and its steps.
+    Show,
+    /// The state of an entity.
+    State,
+    /// What a run was told.
+    Told,
+    /// A result of a run.
+    Result,
+    /// A copy that was made.
+    Copy,
+    /// What a check found.
+    Verify,
+}
+
+impl Human {
+    /// The text for one line; `None` shows nothing.
+    pub(crate) fn show(&mut self, line: &str, value: &Value) -> Option<String> {
+        let text = |name: &str| clean(value.get(name));
+        Some(match self {
+            Self::Lines => line.to_owned(),
+            Self::Runs(begun) => {
+                let head = row(&["RUN", "STATUS", "STEPS", "DEFINITION", "STARTED"]);
+                let steps = format!("{}/{}", text("steps_completed"), text("steps_total"));
+                let started = since(value.get("started_us"));
+                let cells = [&*text("run_id"), &text("status"), &steps, &text("definition"), &started];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::Entities(begun) => {
+                let head = row(&["KIND", "STATUS", "VERSION", "UPDATED", "KEY"]);
+                let updated = since(value.get("updated_us"));
+                let cells = [&*text("kind"), &text("status"), &text("version"), &updated, &text("key")];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::Show => run(value),
+            Self::State => {
+                let state = value.get("state").cloned().unwrap_or_default();
+                serde_json::to_string_pretty(&state).unwrap_or_else(|_| line.to_owned())
+            }
+            Self::Told => format!("{} is {}", text("run_id"), text("status")),
+            Self::Result => result(value),
+            Self::Copy => format!("{} ({} bytes)", text("file"), text("bytes")),
+            Self::Verify => verify(value),
+        })
+    }
+}
+
+/// A value without quotes; control characters cannot reach the terminal.
+fn clean(value: Option<&Value>) -> String {
+    let text = match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn headed(begun: &mut bool, head: &str, row: &str) -> String {
+    if std::mem::replace(begun, true) { row.to_owned() } else { format!("{head}\n{row}") }
+}
+
+fn row(cells: &[&str; 5]) -> String {
+    let [first, second, third, fourth, fifth] = cells;
+    format!("{first:<38} {second:<12} {third:>11}  {fourth:<24} {fifth}").trim_end().to_owned()
+}
+
+fn since(us: Option<&Value>) -> String {
+    let Some(us) = us.and_then(Value::as_i64) else { return "-".to_owned() };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+    let seconds = now.saturating_sub(us) / 1_000_000;
+    match seconds {
+        ..0 => "in the future".to_owned(),
+        0..120 => format!("{seconds} s ago"),
+        120..7_200 => format!("{} min ago", seconds / 60),
+        7_200..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+fn run(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let mut lines = vec![format!(
+        "{}  {}  {} of {} steps completed  ({})",
+        text("run_id"),
+        text("status"),
+        text("steps_completed"),
+        text("steps_total"),
+        text("definition")
+    )];
+    for step in value.get("steps").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| clean(step.get(name));
+        let mut line = format!("  {:<30} {:<12} attempts {}", text("id"), text("status"), text("attempts"));
+        if let Some(error) = step.get("last_error").filter(|error| !error.is_null()) {
+            line += &format!("  {} ({})", clean(error.get("message")), clean(error.get("code")));
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+fn result(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let mut lines = vec![
+        format!("run      {}", text("run_id")),
+        format!("status   {}", text("status")),
+        format!(
+            "steps    {} of {} completed, {} failed, {} skipped, {} attempts",
+            text("steps_completed"),
+            text("steps_total"),
+            text("steps_failed"),
+            text("steps_skipped"),
+            text("attempts")
+        ),
+        format!(
+            "time     {} s, from the first start to the last end {} s",
+            text("elapsed_s"),
+            text("makespan_s")
+        ),
+    ];
+    if value.get("lower_bound_s").is_some_and(|bound| !bound.is_null()) {
+        lines.push(format!("bounds   {} s to {} s", text("lower_bound_s"), text("upper_bound_s")));
+    }
+    if let Some(error) = value.get("error").filter(|error| !error.is_null()) {
+        let place = error.get("step").filter(|step| !step.is_null());
+        let place = place.map_or_else(String::new, |step| format!(" at step {}", clean(Some(step))));
+        lines.push(format!("error    {} ({}){place}", clean(error.get("message")), clean(error.get("code"))));
+    }
+    lines.push(format!("output   {}", text("output")));
+    lines.join("\n")
+}
+
+fn verify(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let faults = value.get("faults").and_then(Value::as_array).cloned().unwrap_or_default();
+    let verdict = if faults.is_empty() { "sound".to_owned() } else { format!("{} faults", faults.len()) };
+    let mut lines = vec![format!("{verdict}: {} entities, {} entries", text("entities"), text("entries"))];
+    for fault in &faults {
+        let text = |name: &str| clean(fault.get(name));
+        lines.push(format!("  {} {}: {}", text("table"), text("key"), text("cause")));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,95 @@
+//! Standard output: results, and nothing else.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+use stanchion::control::{Gone, Problem, Sink};
+
+use super::{fault::Fault, human::Human};
+
+/// Writes results to standard output. A reader that goes away ends the output, not the command.
+pub(crate) struct Out {
+    json: bool,
+    gone: bool,
+    failed: Option<io::Error>,
+    human: Human,
+}
+
+impl Out {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, gone: false, failed: None, human: Human::Lines }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Lines that follow are shown to people this way.
+    pub(crate) fn shows(&mut self, human: Human) {
+        self.human = human;
+    }
+
+    /// Prints text as it is.
+    pub(crate) fn text(mut self, text: &str) -> Result<u8, Fault> {
+        self.print(text.trim_end());
+        self.end(0)
+    }
+
+    /// Prints one result.
+    pub(crate) fn line(&mut self, line: &impl Serialize) -> Result<(), Fault> {
+        let text = serde_json::to_string(line);
+        let text = text.map_err(|error| Fault::internal(&error.to_string(), "the result"))?;
+        self.show(&text);
+        Ok(())
+    }
+
+    /// Prints to standard error, for people only.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.json {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// The exit code; an error when the results could not be written.
+    pub(crate) fn end(&mut self, code: u8) -> Result<u8, Fault> {
+        match self.failed.take() {
+            None => Ok(code),
+            Some(error) => {
+                let what = format!("results cannot be written ({error})");
+                let hint = "give it a place with room";
+                Err(Problem::fatal("output.io", what, "standard output", hint).into())
+            }
+        }
+    }
+
+    fn show(&mut self, line: &str) {
+        if self.json {
+            return self.print(line);
+        }
+        let Ok(value) = serde_json::from_str::<Value>(line) else { return self.print(line) };
+        if let Some(text) = self.human.show(line, &value) {
+            self.print(&text);
+        }
+    }
+
+    fn print(&mut self, text: &str) {
+        if self.gone {
+            return;
+        }
+        let mut out = io::stdout().lock();
+        if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush()) {
+            self.gone = true;
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failed = Some(error);
+            }
+        }
+    }
+}
+
+impl Sink for Out {
+    async fn put(&mut self, line: String) -> Result<(), Gone> {
+        self.show(&line);
+        if self.gone { Err(Gone) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,204 @@
+//! `stanchion run`: starts a run or goes on with it, and waits for its end.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use stanchion::{
+    System, activities,
+    control::{Desk, Problem},
+    ids::Name,
+    port::Store,
+    store::{OpenError, RedbStore, StoreOptions},
+    workflow::{RUN_KIND, RunError, RunRefusal, RunStatus, StoredRun},
+};
+
+use super::{
+    args::RunArgs,
+    fault::Fault,
+    human::Human,
+    launch,
+    output::Out,
+    prepare::Prepared,
+    progress::Progress,
+    report::{INTERRUPTED, Report},
+    signals::Signals,
+};
+
+/// Activities at once, in addition to one for each worker: compensations.
+const SPARE_PLACES: usize = 16;
+/// A store that another command holds for a moment is asked for again so often.
+const TRIES: u32 = 20;
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Runs the document; the exit code.
+pub(crate) async fn run(db: &Path, args: RunArgs, out: &mut Out) -> Result<u8, Fault> {
+    let began = Instant::now();
+    let prepared = Prepared::of(&args)?;
+    let id = prepared.start.id.clone();
+    let signals = Signals::listen()
+        .map_err(|error| Fault::internal(&error.to_string(), "the signals of the system"))?;
+    out.shows(Human::Result);
+    let store = open(db).await?;
+    if prepared.is_new {
+        announce(&id);
+    }
+    let desk = Desk::of_store(store.clone());
+    let earlier = match earlier(&desk, &prepared).await {
+        Ok(Some(run)) if has_ended(run.state.status()) => {
+            let report =
+                Report::of(&run, store.as_ref(), &prepared, false, began.elapsed().as_secs_f64()).await;
+            let _ = store.close().await;
+            return finish(&report?, out);
+        }
+        Ok(earlier) => earlier.map(|run| run.state.status()),
+        Err(problem) => {
+            let _ = store.close().await;
+            return Err(problem.into());
+        }
+    };
+    let system = start_system(db, store, &args, &id).await?;
+    let attended = Attended { system, prepared, signals, began, resumed: earlier.is_some() };
+    attended.work(earlier, args.drain_timeout, out).await
+}
+
+/// The id of a new run is the first line of standard error.
+fn announce(id: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{id}");
+}
+
+async fn open(db: &Path) -> Result<Arc<RedbStore>, Fault> {
+    let mut tries = 0;
+    loop {
+        match RedbStore::open(db, StoreOptions::default()) {
+            Ok(store) => return Ok(Arc::new(store)),
+            Err(OpenError::Locked { .. }) if tries < TRIES => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(Fault::of_store(&error, db)),
+        }
+        tries += 1;
+    }
+}
+
+/// The run of this id, if there is one; it must have been started with the same document, scale and input.
+async fn earlier(desk: &Desk, prepared: &Prepared) -> Result<Option<StoredRun>, Problem> {
+    let id = &prepared.start.id;
+    match desk.run(id).await {
+        Ok(run) if run.card.is_same(&prepared.card()) => Ok(Some(run)),
+        Ok(run) => {
+            let refusal = RunRefusal::AlreadyExists { definition: run.card.definition.clone() };
+            Err(Problem::of_run(&RunError::Refused { id: id.clone(), refusal }, id))
+        }
+        Err(problem) if problem.code == "run.unknown" => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn has_ended(status: RunStatus) -> bool {
+    status.is_terminal() || status == RunStatus::Parked
+}
+
+async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str) -> Result<System, Fault> {
+    let name =
+        Name::new(RUN_KIND, id).map_err(|error| Fault::usage(&error.to_string(), "--id", "another id"))?;
+    let places = usize::try_from(args.workers).unwrap_or(usize::MAX).saturating_add(SPARE_PLACES);
+    let mut builder = activities::register(System::builder())
+        .wake_only(name)
+        .run_workers(args.workers)
+        .activities_at_once(places);
+    #[cfg(unix)]
+    {
+        builder = builder.control_socket(true);
+        if args.allow_shell {
+            builder = builder.activity(activities::Shell { launcher: launch::launcher() });
+        }
+    }
+    builder.open_on_redb(store, db).await.map_err(|error| Fault::of_open(&error, db))
+}
+
+/// Prints a result.
+fn finish(report: &Report, out: &mut Out) -> Result<u8, Fault> {
+    out.line(report)?;
+    match report.status {
+        "parked" => out.note(&format!("\"stanchion retry {}\" goes on with it after a fix", report.run_id)),
+        "interrupted" => out.note("the same command goes on with it"),
+        _ => {}
+    }
+    out.end(report.exit_code())
+}
+
+/// A system with the run it is there for.
+struct Attended {
+    system: System,
+    prepared: Prepared,
+    signals: Signals,
+    began: Instant,
+    resumed: bool,
+}
+
+impl Attended {
+    async fn work(mut self, earlier: Option<RunStatus>, drain: Duration, out: &mut Out) -> Result<u8, Fault> {
+        let worked = self.attend(earlier, drain, out).await;
+        let report = match worked {
+            Ok(()) => self.report().await,
+            Err(problem) => Err(problem),
+        };
+        let Self { system, mut signals, .. } = self;
+        tokio::select! {
+            // What was acknowledged is on disk, however the system stops.
+            _ = system.stop(Duration::ZERO) => {}
+            () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+        }
+        finish(&report?, out)
+    }
+
+    /// Starts the run, or goes on with it, and waits until it has ended or a signal comes.
+    async fn attend(
+        &mut self,
+        earlier: Option<RunStatus>,
+        drain: Duration,
+        out: &Out,
+    ) -> Result<(), Problem> {
+        let id = &self.prepared.start.id;
+        let workflows = self.system.workflows();
+        let mut start = self.prepared.start.clone();
+        start.definition = workflows.adopt(start.definition);
+        let told = async {
+            workflows.start(start).await?;
+            if earlier == Some(RunStatus::Paused) {
+                workflows.resume(id, Some(self.prepared.start.workers)).await?;
+            }
+            Ok::<(), RunError>(())
+        };
+        told.await.map_err(|error| Problem::of_run(&error, id))?;
+        let progress = Progress::new(out.is_json(), self.prepared.start.definition.step_count());
+        let waited = tokio::select! {
+            ended = workflows.wait(id) => ended.map(|_| false),
+            () = progress.follow(workflows, id) => Ok(false),
+            () = self.signals.next() => Ok(true),
+        };
+        progress.clear();
+        if waited.map_err(|error| Problem::of_read(&error, id))? {
+            out.note(&format!(
+                "stopping: running steps have {} s, a second signal ends at once",
+                drain.as_secs_f64()
+            ));
+            tokio::select! {
+                _ = self.system.drain(drain) => {}
+                () = self.signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(&self) -> Result<Report, Problem> {
+        let id = &self.prepared.start.id;
+        let run = self.system.workflows().read(id).await.map_err(|error| Problem::of_read(&error, id))?;
+        let store = self.system.store();
+        let elapsed = self.began.elapsed().as_secs_f64();
+        Report::of(&run, store.as_ref(), &self.prepared, self.resumed, elapsed).await
+    }
+}
