@@ -14,6 +14,8 @@
 mod support;
 
 mod agents;
+#[cfg(feature = "cli")]
+mod binary;
 mod check;
 mod early;
 mod history;
@@ -24,6 +26,8 @@ mod load;
 mod nemesis;
 mod power;
 mod random;
+mod runs;
+mod slow;
 
 use std::sync::{
     Arc,
