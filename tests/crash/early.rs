@@ -1,7 +1,7 @@
 //! A store that answers before it commits: what the proofs must find.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -14,33 +14,66 @@ use stanchion_actors::{
         Outcome, Record, Refused, Store, StoreError, StoreStats, Token,
     },
 };
+use tokio::sync::oneshot;
 
 /// Time between the answer and the commit.
 const AHEAD: Duration = Duration::from_millis(5);
 
+enum Late {
+    Record(Box<Record>),
+    /// Told when everything before it is committed, so that within one life nothing is amiss.
+    Barrier(oneshot::Sender<()>),
+}
+
 pub(crate) struct AckEarly {
     inner: Arc<dyn Store>,
-    late: mpsc::Sender<Record>,
+    late: Mutex<mpsc::Sender<Late>>,
 }
 
 impl AckEarly {
     pub(crate) fn over(inner: Arc<dyn Store>) -> Arc<dyn Store> {
-        let (late, records) = mpsc::channel::<Record>();
+        let (late, records) = mpsc::channel();
         let store = Arc::clone(&inner);
-        std::thread::spawn(move || {
-            for record in records {
-                std::thread::sleep(AHEAD);
-                let _ = store.submit(record, Box::new(|_| ()));
+        std::thread::spawn(move || commit_late(store.as_ref(), &records));
+        Arc::new(Self { inner, late: Mutex::new(late) })
+    }
+
+    async fn barrier(&self) {
+        let (tell, told) = oneshot::channel();
+        let _ = self.late.lock().unwrap().send(Late::Barrier(tell));
+        let _ = told.await;
+    }
+}
+
+fn commit_late(store: &dyn Store, records: &mpsc::Receiver<Late>) {
+    while let Ok(first) = records.recv() {
+        std::thread::sleep(AHEAD);
+        let mut committed = Vec::new();
+        for late in std::iter::once(first).chain(std::iter::from_fn(|| records.try_recv().ok())) {
+            match late {
+                Late::Record(record) => {
+                    let (tell, told) = mpsc::channel();
+                    let _ = store.submit(*record, Box::new(move |_| {
+                        let _ = tell.send(());
+                    }));
+                    committed.push(told);
+                }
+                Late::Barrier(tell) => {
+                    committed.drain(..).for_each(|told| {
+                        let _ = told.recv();
+                    });
+                    let _ = tell.send(());
+                }
             }
-        });
-        Arc::new(Self { inner, late })
+        }
     }
 }
 
 impl Store for AckEarly {
     fn submit(&self, record: Record, done: Completer) -> Result<(), Box<Refused>> {
+        // In the order submitted: the next record of an entity is handed over only after this one is answered.
+        let _ = self.late.lock().unwrap().send(Late::Record(Box::new(record)));
         done(Ok(Outcome::Applied { position: self.inner.position().next() }));
-        let _ = self.late.send(record);
         Ok(())
     }
     fn create(&self, name: &Name) -> BoxFuture<'_, Result<Created, StoreError>> {
@@ -50,7 +83,10 @@ impl Store for AckEarly {
         self.inner.resolve(name)
     }
     fn activate(&self, entity: EntityId, by: Incarnation) -> BoxFuture<'_, Result<Activated, StoreError>> {
-        self.inner.activate(entity, by)
+        Box::pin(async move {
+            self.barrier().await;
+            self.inner.activate(entity, by).await
+        })
     }
     fn release(&self, token: Token) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.release(token)
@@ -109,7 +145,10 @@ impl Store for AckEarly {
         self.inner.poisoned()
     }
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.close()
+        Box::pin(async move {
+            self.barrier().await;
+            self.inner.close().await
+        })
     }
     fn position(&self) -> Position {
         self.inner.position()

@@ -150,6 +150,7 @@ pub(crate) struct Case {
     orders: Orders,
     pub(crate) seed: u64,
     pub(crate) ends: Vec<End>,
+    holder: Option<Child>,
 }
 
 impl Case {
@@ -164,7 +165,7 @@ impl Case {
             point: None,
             stop_after_ms: None,
         };
-        Self { _dir: dir, orders, seed, ends: Vec::new() }
+        Self { _dir: dir, orders, seed, ends: Vec::new(), holder: None }
     }
 
     /// The store answers before it commits.
@@ -213,6 +214,30 @@ impl Case {
         let errors = std::fs::read_to_string(self.orders.dir.join("errors")).unwrap();
         assert!(killed && !errors.contains("panicked"), "{}: ended by itself: {errors}", self.name());
         self.holds(&faults_of(&self.lines()));
+    }
+
+    /// Lets a process live until [`Self::kill_holder`]; answers its id once its clients are at work.
+    pub(crate) fn begin_and_hold(&mut self) -> u32 {
+        let child = self.begin(&End::Kill(Duration::ZERO));
+        let pid = child.id();
+        self.holder = Some(child);
+        let until = Instant::now() + STUCK;
+        while self.lines().len() < 20 {
+            assert!(Instant::now() < until, "no operation was done");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        pid
+    }
+
+    pub(crate) fn kill_holder(&mut self) {
+        if let Some(mut child) = self.holder.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.orders.store()
     }
 
     /// Stays down for a while.

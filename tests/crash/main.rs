@@ -14,13 +14,20 @@
 mod support;
 
 mod agents;
+#[cfg(feature = "cli")]
+mod binary;
 mod check;
 mod early;
 mod history;
+mod house;
 mod kill;
 mod life;
 mod load;
+mod nemesis;
+mod power;
 mod random;
+mod runs;
+mod slow;
 
 use std::sync::{
     Arc,

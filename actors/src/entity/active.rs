@@ -87,6 +87,7 @@ impl Active {
         let version = head.as_ref().map_or(Version(0), |head| head.version);
         let mut dedup = Dedup::restore(loaded.origins, loaded.answers, version);
         let forget = dedup.expire(cell.kind().options.origin_ttl, env.now());
+        cell.activations.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let had_outgoing = cell.undelivered() > 0;
         cell.pending_are(loaded.messages.iter().map(|message| message.seq), u64::MAX);
         let mut active = Self {

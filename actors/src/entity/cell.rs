@@ -74,6 +74,8 @@ pub struct EntityCell {
     outgoing: Mutex<BTreeMap<u64, bool>>,
     /// The input that nobody waits for on which folding panicked; parked when it comes again.
     poison: Mutex<Option<u64>>,
+    /// Activations so far: what was decided under an earlier one is void.
+    pub(crate) activations: AtomicU64,
     /// Counters.
     pub stats: MailboxStats,
 }
@@ -107,6 +109,7 @@ impl EntityCell {
             last_used_ms: AtomicU64::new(0),
             outgoing: Mutex::default(),
             poison: Mutex::default(),
+            activations: AtomicU64::new(0),
             stats: MailboxStats::default(),
         })
     }

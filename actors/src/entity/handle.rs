@@ -457,7 +457,7 @@ impl Active {
         let version = self.gather.version();
         let chain = std::mem::replace(&mut self.gather, crate::store::Chain::new(self.token, version));
         let done = self.pipeline.depart(version, true);
-        prepare.prepared(chain, done, replies);
+        prepare.prepared(chain, done, replies, &self.cell);
         Ok(())
     }
 

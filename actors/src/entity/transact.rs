@@ -1,11 +1,15 @@
 //! Several entities, one commit: all entries or none.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::mail::Item;
+use super::{cell::EntityCell, mail::Item};
 use crate::{
     env::Env,
     error::{CallFailure, Doubt, FailureKind, Unavailable},
@@ -36,9 +40,18 @@ impl Prepare {
         let _ = self.answer.send(Err((index, kind)));
     }
 
-    pub(crate) fn prepared(self, chain: Chain, done: Completer, replies: Vec<Bytes>) {
+    pub(crate) fn prepared(
+        self,
+        chain: Chain,
+        done: Completer,
+        replies: Vec<Bytes>,
+        cell: &Arc<EntityCell>,
+    ) {
+        let activation = cell.activations.load(Ordering::SeqCst);
+        let cell = Arc::clone(cell);
         // A transaction that gave up drops what it is sent, and dropping settles the chain as not applied.
-        let _ = self.answer.send(Ok(Prepared { chain: Some(chain), done: Some(done), replies }));
+        let part = Prepared { chain: Some(chain), done: Some(done), replies, cell, activation };
+        let _ = self.answer.send(Ok(part));
     }
 }
 
@@ -47,6 +60,17 @@ struct Prepared {
     chain: Option<Chain>,
     done: Option<Completer>,
     replies: Vec<Bytes>,
+    cell: Arc<EntityCell>,
+    /// The entity's activation that decided.
+    activation: u64,
+}
+
+impl Prepared {
+    /// Whether the activation that decided still holds the entity. The store fences a chain of an earlier one;
+    /// of an entity that was only read, nothing comes to the store.
+    fn holds(&self) -> bool {
+        self.cell.activations.load(Ordering::SeqCst) == self.activation
+    }
 }
 
 impl Drop for Prepared {
@@ -118,6 +142,11 @@ impl Transaction {
                 }
             }
             prepared.push(part);
+        }
+        // All were held when the last one was decided: what was read in each belongs together.
+        if !prepared.iter().all(Prepared::holds) {
+            let kind = FailureKind::Unavailable(Unavailable::Fenced);
+            return Err(CallFailure { entity: first, id: None, kind });
         }
         commit(env, prepared).await.map_err(|kind| CallFailure { entity: first, id: None, kind })?;
         Ok(replies)

@@ -1,0 +1,140 @@
+//! Runs that crash again and again, among many that do not.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use stanchion::{
+    Activity, ActivityCtx, Failure, System,
+    ids::Name,
+    workflow::{Definition, RUN_KIND, RunStatus, StartRun, Step, StoredRun},
+};
+use stanchion_actors::entity::EntitySupervisorMsg;
+
+use crate::{history::campaign, life::runtime};
+
+const CRASHES: usize = 10;
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Ends only when the gate is open.
+struct Held(Arc<AtomicBool>);
+
+impl Activity for Held {
+    const NAME: &'static str = "held";
+    type Input = Value;
+    type Output = Value;
+
+    async fn run(&self, ctx: ActivityCtx, _: Value) -> Result<Value, Failure> {
+        while !self.0.load(Ordering::SeqCst) && !ctx.cancel.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(json!(1))
+    }
+}
+
+/// Ends at once.
+struct Quick;
+
+impl Activity for Quick {
+    const NAME: &'static str = "quick";
+    type Input = Value;
+    type Output = Value;
+
+    async fn run(&self, _: ActivityCtx, _: Value) -> Result<Value, Failure> {
+        Ok(json!(1))
+    }
+}
+
+fn of(activity: &str) -> Definition {
+    let steps = (0..3).map(|n| Step::new(format!("s{n}")).activity(activity));
+    let mut builder = Definition::builder(activity);
+    for (n, step) in steps.enumerate() {
+        builder = builder.step(if n > 0 { step.needs([format!("s{}", n - 1)]) } else { step });
+    }
+    builder.build()
+}
+
+/// Kills the actor of a run so often that it is given up.
+async fn crash(system: &System, run: &str) {
+    let cell = system.env().directory().cell(&Name::new(RUN_KIND, run).unwrap()).unwrap();
+    let supervisors = system.env().directory().supervisors();
+    let supervisor = supervisors.supervisor(supervisors.shard_of(&cell)).unwrap();
+    let mut last = 0;
+    for _ in 0..CRASHES {
+        let next = async {
+            loop {
+                match cell.owner() {
+                    Some((generation, _)) if generation > last => break generation,
+                    _ => tokio::time::sleep(Duration::from_millis(1)).await,
+                }
+            }
+        };
+        // Given up and parked: then no further actor comes.
+        let Ok(generation) = tokio::time::timeout(Duration::from_millis(300), next).await else { return };
+        last = generation;
+        supervisor.cast(EntitySupervisorMsg::Kill { cell: Arc::clone(&cell) }).unwrap();
+    }
+}
+
+async fn wait(system: &System, run: &str) -> StoredRun {
+    tokio::time::timeout(LONGEST, system.workflows().wait(run)).await.unwrap().unwrap()
+}
+
+#[test]
+fn runs_that_crash_again_and_again_are_parked_alone_and_go_on_after_a_retry() {
+    let (all, poisoned) = if campaign() { (1_000, 200) } else { (100, 20) };
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let open = Arc::new(AtomicBool::new(false));
+        let system = System::builder()
+            .activity(Held(Arc::clone(&open)))
+            .activity(Quick)
+            .activities_at_once(4_096)
+            .open(dir.path().join("app.redb"))
+            .await
+            .unwrap();
+        let workflows = system.workflows();
+        let (held, quick) =
+            (workflows.define(of("held").validate().unwrap()), workflows.define(of("quick").validate().unwrap()));
+        for n in 0..poisoned {
+            workflows.start(StartRun::new(format!("p{n}"), Arc::clone(&held))).await.unwrap();
+        }
+        let crashes = async {
+            for n in 0..poisoned {
+                crash(&system, &format!("p{n}")).await;
+            }
+        };
+        let others = async {
+            for n in poisoned..all {
+                workflows.start(StartRun::new(format!("q{n}"), Arc::clone(&quick))).await.unwrap();
+            }
+            for n in poisoned..all {
+                let run = wait(&system, &format!("q{n}")).await;
+                assert_eq!(run.state.status(), RunStatus::Completed, "q{n} is none of the poisoned");
+            }
+        };
+        futures_util::future::join(crashes, others).await;
+        for n in 0..poisoned {
+            let run = wait(&system, &format!("p{n}")).await;
+            assert_eq!(run.state.status(), RunStatus::Parked, "p{n}");
+            let mut parked = 0;
+            let store = system.store();
+            run.history(store.as_ref(), &mut |line| parked += usize::from(line.kind == "run_parked")).await.unwrap();
+            assert!(parked >= 1, "p{n}: its history says why");
+        }
+        open.store(true, Ordering::SeqCst);
+        for n in 0..poisoned {
+            let name = format!("p{n}");
+            workflows.retry(&name, None).await.unwrap();
+            let run = wait(&system, &name).await;
+            assert_eq!(run.state.status(), RunStatus::Completed, "p{n} after its retry");
+        }
+        let report = system.stop(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(report.left_over, 0, "no live actors, no tasks");
+    });
+}
