@@ -4,9 +4,9 @@
 
 #[cfg(feature = "activities")]
 pub mod activities;
+mod coded;
 #[cfg(feature = "control")]
 pub mod control;
-mod coded;
 #[cfg(feature = "documents")]
 pub mod documents;
 pub mod store;

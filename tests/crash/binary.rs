@@ -126,7 +126,9 @@ impl Bench {
         assert_eq!(distinct.len(), self.chains * STEPS, "{run}: every step ran");
         let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
         // What differs between any two runs.
-        for field in ["elapsed_s", "makespan_s", "lower_bound_s", "upper_bound_s", "resumed", "run_id", "attempts"] {
+        for field in
+            ["elapsed_s", "makespan_s", "lower_bound_s", "upper_bound_s", "resumed", "run_id", "attempts"]
+        {
             report.as_object_mut().unwrap().remove(field);
         }
         report

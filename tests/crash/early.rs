@@ -53,9 +53,12 @@ fn commit_late(store: &dyn Store, records: &mpsc::Receiver<Late>) {
             match late {
                 Late::Record(record) => {
                     let (tell, told) = mpsc::channel();
-                    let _ = store.submit(*record, Box::new(move |_| {
-                        let _ = tell.send(());
-                    }));
+                    let _ = store.submit(
+                        *record,
+                        Box::new(move |_| {
+                            let _ = tell.send(());
+                        }),
+                    );
                     committed.push(told);
                 }
                 Late::Barrier(tell) => {

@@ -140,7 +140,10 @@ struct PanicIn {
 
 impl CrashPoints for PanicIn {
     fn reach(&self, point: CrashPoint) {
-        assert!(Some(point) != self.point || !self.now.swap(false, Ordering::SeqCst), "injected at {point:?}");
+        assert!(
+            Some(point) != self.point || !self.now.swap(false, Ordering::SeqCst),
+            "injected at {point:?}"
+        );
     }
 }
 
@@ -237,7 +240,9 @@ fn a_clock_that_jumps_an_hour_either_way_loses_nothing() {
             clock.0.store(0, Ordering::SeqCst);
             let mut faults = house.faults(make).await;
             // How late a timer was is read on the clock that jumped.
-            faults.retain(|fault| !fault.starts_with("timer ") || !fault.contains(" late") || fault.contains(": -"));
+            faults.retain(|fault| {
+                !fault.starts_with("timer ") || !fault.contains(" late") || fault.contains(": -")
+            });
             assert!(faults.is_empty(), "jumps {jumps:?}: {faults:#?}");
         });
     }
@@ -253,10 +258,10 @@ fn a_disk_that_cannot_be_written_is_refused_by_name() {
     runtime().block_on(async {
         let history = History::in_memory(1, Vec::new());
         let refused = builder(&history).store_options(small(&disk)).open("memory.redb").await.unwrap_err();
-        assert!(matches!(
-            refused,
-            stanchion::OpenError::Store(stanchion::store::OpenError::ReadOnly { .. })
-        ), "{refused}");
+        assert!(
+            matches!(refused, stanchion::OpenError::Store(stanchion::store::OpenError::ReadOnly { .. })),
+            "{refused}"
+        );
     });
 }
 

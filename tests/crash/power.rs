@@ -60,12 +60,19 @@ fn nothing_is_lost_under_all_workloads_whichever_sync_is_the_last() {
             let mut torn = draw.clone();
             let faults = faults_after(&house, cut, |_| way == 1 || (way == 2 && torn.below(2) == 0));
             let kept = ["none", "all", "some"][way];
-            assert!(faults.is_empty(), "STANCHION_SEED={seed}, sync {number}, unsynced writes kept: {kept}: {faults:#?}");
+            assert!(
+                faults.is_empty(),
+                "STANCHION_SEED={seed}, sync {number}, unsynced writes kept: {kept}: {faults:#?}"
+            );
             checked += 1;
         }
         draw.next();
     }
-    println!("seed {seed}: {checked} power cuts at {} syncs, {} lines of history", cuts.len(), house.lines.len());
+    println!(
+        "seed {seed}: {checked} power cuts at {} syncs, {} lines of history",
+        cuts.len(),
+        house.lines.len()
+    );
 }
 
 #[test]

@@ -99,8 +99,10 @@ fn runs_that_crash_again_and_again_are_parked_alone_and_go_on_after_a_retry() {
             .await
             .unwrap();
         let workflows = system.workflows();
-        let (held, quick) =
-            (workflows.define(of("held").validate().unwrap()), workflows.define(of("quick").validate().unwrap()));
+        let (held, quick) = (
+            workflows.define(of("held").validate().unwrap()),
+            workflows.define(of("quick").validate().unwrap()),
+        );
         for n in 0..poisoned {
             workflows.start(StartRun::new(format!("p{n}"), Arc::clone(&held))).await.unwrap();
         }
@@ -124,7 +126,9 @@ fn runs_that_crash_again_and_again_are_parked_alone_and_go_on_after_a_retry() {
             assert_eq!(run.state.status(), RunStatus::Parked, "p{n}");
             let mut parked = 0;
             let store = system.store();
-            run.history(store.as_ref(), &mut |line| parked += usize::from(line.kind == "run_parked")).await.unwrap();
+            run.history(store.as_ref(), &mut |line| parked += usize::from(line.kind == "run_parked"))
+                .await
+                .unwrap();
             assert!(parked >= 1, "p{n}: its history says why");
         }
         open.store(true, Ordering::SeqCst);

@@ -10,10 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use stanchion::{
-    Agent, Ctx, EntityOptions, MailboxPolicy, Never, System,
-    error::CallError,
-    ids::Name,
-    store::StoreOptions,
+    Agent, Ctx, EntityOptions, MailboxPolicy, Never, System, error::CallError, ids::Name, store::StoreOptions,
 };
 
 use crate::{history::campaign, life::runtime};

@@ -40,13 +40,7 @@ impl Prepare {
         let _ = self.answer.send(Err((index, kind)));
     }
 
-    pub(crate) fn prepared(
-        self,
-        chain: Chain,
-        done: Completer,
-        replies: Vec<Bytes>,
-        cell: &Arc<EntityCell>,
-    ) {
+    pub(crate) fn prepared(self, chain: Chain, done: Completer, replies: Vec<Bytes>, cell: &Arc<EntityCell>) {
         let activation = cell.activations.load(Ordering::SeqCst);
         let cell = Arc::clone(cell);
         // A transaction that gave up drops what it is sent, and dropping settles the chain as not applied.
