@@ -11,6 +11,7 @@ impl Coded for OpenError {
             Self::DuplicateActivity(_) => "open.duplicate_activity",
             Self::Store(error) => error.code(),
             Self::Supervisors(_) => "open.supervisors",
+            Self::Control(_) => "open.control_socket",
             Self::Lost => "open.lost",
         }
     }
@@ -19,6 +20,7 @@ impl Coded for OpenError {
             Self::Kind(_) | Self::DuplicateActivity(_) => Family::Rejected,
             Self::Store(error) => error.family(),
             Self::Supervisors(_) => Family::Fatal,
+            Self::Control(_) => Family::Unavailable,
             Self::Lost => Family::Unavailable,
         }
     }

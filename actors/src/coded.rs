@@ -105,6 +105,7 @@ impl Coded for KindError {
     fn code(&self) -> &'static str {
         match self {
             Self::Duplicate(_) => "kind.duplicate",
+            Self::OriginTtl { .. } => "kind.origin_ttl",
             Self::Name(error) => error.code(),
             Self::Mailbox { error, .. } => error.code(),
         }
