@@ -19,7 +19,7 @@ use stanchion_actors::entity::EntitySupervisorMsg;
 use crate::{history::campaign, life::runtime};
 
 const CRASHES: usize = 10;
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Ends only when the gate is open.
 struct Held(Arc<AtomicBool>);
