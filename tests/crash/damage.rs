@@ -18,7 +18,7 @@ fn a_disk_that_fills_up_under_load_loses_nothing() {
     let seed = seed();
     let mut case = Case::new(seed);
     case.live(End::Kill(Duration::from_millis(300)));
-    case.limit_files(Some(2 << 20));
+    case.limit_files(Some(1536 << 10));
     case.live_to_the_limit();
     case.limit_files(None);
     case.live(End::Kill(Duration::from_millis(300)));
@@ -88,7 +88,8 @@ fn read_damaged(from: &Path, whole: &Content, damage: impl FnOnce(&Path)) -> Res
             let checked = std::panic::catch_unwind(|| verify(&path, &StoreOptions::default()));
             match checked {
                 Ok(Ok(report)) if report.faults.is_empty() => {
-                    let lost: Vec<_> = whole.iter().filter(|(name, loaded)| found.get(*name) != Some(*loaded)).collect();
+                    let lost: Vec<_> =
+                        whole.iter().filter(|(name, loaded)| found.get(*name) != Some(*loaded)).collect();
                     let lost: Vec<String> = lost.iter().map(|(name, _)| name.to_string()).collect();
                     Err(format!("silently changed: {lost:?}"))
                 }
@@ -133,7 +134,8 @@ fn a_flipped_bit_is_refused_or_changes_nothing_or_is_found_by_verify() {
             bytes[at] ^= 1 << draw.below(8);
             std::fs::write(dir.join(file), bytes).unwrap();
         });
-        let outcome = outcome.unwrap_or_else(|fault| panic!("STANCHION_SEED={seed}, flip {number} in {file}: {fault}"));
+        let outcome =
+            outcome.unwrap_or_else(|fault| panic!("STANCHION_SEED={seed}, flip {number} in {file}: {fault}"));
         *outcomes.entry(format!("{file} {outcome}")).or_default() += 1;
     }
     println!("seed {seed}: {outcomes:?}");

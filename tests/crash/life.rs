@@ -261,16 +261,21 @@ impl Case {
     pub(crate) fn live_to_the_limit(&mut self) {
         let mut child = self.begin(&End::Kill(Duration::ZERO));
         let until = Instant::now() + STUCK;
-        let failed = |lines: &[Line]| lines.iter().filter(|line| line.kind == Kind::Fail).count();
-        let before = failed(&self.lines());
-        let limit = self.file_max_bytes.unwrap_or(u64::MAX);
-        let full = || ["app.redb", "app.redb-log"].iter().any(|file| {
-            let found = std::fs::metadata(self.orders.dir.join(file));
-            found.is_ok_and(|found| found.len() + (64 << 10) >= limit)
-        });
-        while !full() || failed(&self.lines()) < before + 50 {
+        // A full disk lets nobody add, though all ask again and again.
+        let added = |lines: &[Line]| {
+            let ok = lines.iter().filter(|line| line.kind == Kind::Ok && matches!(line.op, Op::Add { .. }));
+            ok.count()
+        };
+        let before = added(&self.lines());
+        let (mut last, mut since) = (before, Instant::now());
+        while last == before || since.elapsed() < Duration::from_millis(1_500) {
+            let now = added(&self.lines());
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
             assert!(Instant::now() < until, "the disk did not fill up");
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(child.try_wait().unwrap().is_none(), "the process ended by itself");
+            std::thread::sleep(Duration::from_millis(50));
         }
         child.kill().unwrap();
         child.wait().unwrap();
