@@ -1,6 +1,6 @@
 //! An order as a workflow: when a step fails for good, the completed ones are undone in reverse order.
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use stanchion::{
 type Diary = Arc<Mutex<Vec<String>>>;
 
 fn write(diary: &Diary, line: impl Into<String>) {
-    diary.lock().unwrap().push(line.into());
+    diary.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,10 +133,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         workflows.start(start).await?;
         let run = workflows.wait(id).await?;
         println!("{id} to {to}: {}", run.state.status());
-        for line in diary.lock().unwrap().iter() {
+        for line in diary.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             println!("  {line}");
         }
-        let lines = std::mem::take(&mut *diary.lock().unwrap());
+        let lines = std::mem::take(&mut *diary.lock().unwrap_or_else(PoisonError::into_inner));
         let done = ["charge 42", "take off the shelf"];
         if id == "order-1" {
             assert_eq!(run.state.status(), RunStatus::Completed);

@@ -247,7 +247,7 @@ fn sends(lines: &[Line], rest: &Rest) -> Vec<String> {
 }
 
 fn counters(lines: &[Line], rest: &Rest) -> Vec<String> {
-    let mut last = vec![0_u64; ADDERS];
+    let mut last = [0_u64; ADDERS];
     for line in lines {
         if let Op::Add { client, seq, .. } = line.op {
             last[client] = last[client].max(seq);
