@@ -151,6 +151,8 @@ pub(crate) struct Case {
     pub(crate) seed: u64,
     pub(crate) ends: Vec<End>,
     holder: Option<Child>,
+    /// Largest file that a process may write.
+    file_max_bytes: Option<u64>,
 }
 
 impl Case {
@@ -165,7 +167,7 @@ impl Case {
             point: None,
             stop_after_ms: None,
         };
-        Self { _dir: dir, orders, seed, ends: Vec::new(), holder: None }
+        Self { _dir: dir, orders, seed, ends: Vec::new(), holder: None, file_max_bytes: None }
     }
 
     /// The store answers before it commits.
@@ -189,7 +191,17 @@ impl Case {
         };
         self.orders.stop_after_ms = matches!(end, End::PointInStop(_)).then_some(150);
         let errors = std::fs::File::create(self.orders.dir.join("errors")).unwrap();
-        Command::new(std::env::current_exe().unwrap())
+        let program = std::env::current_exe().unwrap();
+        let mut command = if let Some(bytes) = self.file_max_bytes {
+            // A write beyond the limit fails instead of ending the process.
+            let mut shell = Command::new("sh");
+            let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+            shell.args(["-c", &script]).arg(program);
+            shell
+        } else {
+            Command::new(program)
+        };
+        command
             .args(["--exact", "life::child_lives_until_it_is_killed", "--nocapture"])
             .env(LIFE, serde_json::to_string(&self.orders).unwrap())
             .stdout(Stdio::null())
@@ -238,6 +250,41 @@ impl Case {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.orders.store()
+    }
+
+    /// How large the files of later processes may become.
+    pub(crate) fn limit_files(&mut self, bytes: Option<u64>) {
+        self.file_max_bytes = bytes;
+    }
+
+    /// Lets a process live until the store cannot grow and clients are refused; then it is killed.
+    pub(crate) fn live_to_the_limit(&mut self) {
+        let mut child = self.begin(&End::Kill(Duration::ZERO));
+        let until = Instant::now() + STUCK;
+        // A full disk lets nobody add, though all ask again and again.
+        let added = |lines: &[Line]| {
+            let ok = lines.iter().filter(|line| line.kind == Kind::Ok && matches!(line.op, Op::Add { .. }));
+            ok.count()
+        };
+        let before = added(&self.lines());
+        let (mut last, mut since) = (before, Instant::now());
+        while last == before || since.elapsed() < Duration::from_millis(1_500) {
+            let now = added(&self.lines());
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            assert!(Instant::now() < until, "the disk did not fill up");
+            assert!(child.try_wait().unwrap().is_none(), "the process ended by itself");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.ends.push(End::Kill(Duration::ZERO));
+        self.holds(&faults_of(&self.lines()));
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.orders.dir
     }
 
     /// Stays down for a while.

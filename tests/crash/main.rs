@@ -17,6 +17,7 @@ mod agents;
 #[cfg(feature = "cli")]
 mod binary;
 mod check;
+mod damage;
 mod early;
 mod history;
 mod house;
