@@ -529,12 +529,12 @@ fn a_timer_that_fires_early_late_twice_or_not_is_found() {
 
 #[test]
 fn a_message_that_is_lost_or_out_of_order_is_found() {
-    let emitted = line(1, Kind::Ok, Op::Emit { count: 2 });
+    let emitted = [Kind::Invoke, Kind::Ok].map(|kind| line(1, kind, Op::Emit { count: 2 }));
     let received = |last, wrong: &[(u64, u64)]| {
         let mut rest = idle();
         rest.emitted = 2;
         rest.receivers = vec![Receiver { last, wrong: wrong.to_vec() }; RECEIVERS];
-        faults_at_rest(std::slice::from_ref(&emitted), &rest).len()
+        faults_at_rest(&emitted, &rest).len()
     };
     assert_eq!((received(2, &[]), received(1, &[]), received(2, &[(2, 1)])), (0, RECEIVERS, RECEIVERS));
 }
