@@ -152,15 +152,18 @@ async fn list(desk: &Desk, status: Option<String>, sink: &mut impl Sink) -> Resu
         return Err(Problem::rejected("usage", format!("no status {status:?}"), "--status", hint).into());
     }
     let mut after: Option<Name> = None;
+    // Runs of one definition follow each other as a rule: it is read once while the last run is kept.
+    let mut last;
     loop {
         let store = desk.store();
         let query = ListQuery { kind: Some(RUN_KIND.to_owned()), status: status.clone(), after };
         let page = store.list(query, PAGE).await?;
         for listed in &page {
             let id = &listed.head.name.key;
-            let row = match StoredRun::read(store.as_ref(), &desk.definitions, id).await {
-                Ok(run) => RunRow::of(&run),
-                Err(ReadError::Store(error)) => return Err(error.into()),
+            last = StoredRun::read(store.as_ref(), &desk.definitions, id).await;
+            let row = match &last {
+                Ok(run) => RunRow::of(run),
+                Err(ReadError::Store(error)) => return Err(Problem::of_store(error).into()),
                 Err(_unreadable) => RunRow::unreadable(&listed.head),
             };
             put(sink, &row).await?;

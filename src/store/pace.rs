@@ -13,15 +13,18 @@ const PACE_ASSUMED: f64 = 20e6;
 /// At the log's cap the writer is slower than the fold by this factor, so that the cap is not reached.
 const PACE_OVER: f64 = 1.5;
 
+/// While a backup keeps the fold from writing, the log may grow to this many times its cap before commits wait.
+const BACKUP_SHARE: usize = 4;
+
 /// Waits for the fold in proportion to what it is behind; answers by how much batches are to be smaller.
 pub(crate) fn pace(shared: &Shared, last_bytes: usize) -> usize {
-    let cap = shared.options.log_max_bytes;
-    let half = cap / 2;
     loop {
-        let (backlog, speed) = {
+        let (backlog, speed, paused) = {
             let fold = shared.fold_state();
-            (fold.backlog(), fold.bytes_per_second)
+            (fold.backlog(), fold.bytes_per_second, fold.paused > 0)
         };
+        let cap = shared.options.log_max_bytes.saturating_mul(if paused { BACKUP_SHARE } else { 1 });
+        let half = cap / 2;
         if backlog <= half {
             return 1;
         }

@@ -245,6 +245,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000), ..ProptestConfig::default() })]
+
         #[test]
         fn random_words_never_panic(words in proptest::collection::vec(".{0,12}", 0..6)) {
             let words = std::iter::once("stanchion".to_owned()).chain(words).map(OsString::from);

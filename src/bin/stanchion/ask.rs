@@ -7,6 +7,7 @@ use stanchion::{
     control::{ClientError, Desk, Problem, Request, Stop, answer, ask},
     port::Store,
     store::{OpenError, RedbStore, StoreOptions},
+    workflow::RunStatus,
 };
 
 use super::{
@@ -73,7 +74,7 @@ fn broken(error: ClientError) -> Problem {
 /// On a store that nobody holds: what only reads needs no system; a command is applied by one that starts nothing.
 async fn local(db: &Path, store: Arc<RedbStore>, request: Request, out: &mut Out) -> Result<u8, Fault> {
     let goes_on = match &request {
-        Request::Resume { run } | Request::Retry { run, .. } => Some(run.clone()),
+        Request::Resume { run } | Request::Retry { run, .. } | Request::Cancel { run } => Some(run.clone()),
         _ => None,
     };
     let answered = if request.only_reads() {
@@ -94,7 +95,8 @@ async fn local(db: &Path, store: Arc<RedbStore>, request: Request, out: &mut Out
         Ok(()) | Err(Stop::Gone(_)) => {}
         Err(Stop::Problem(problem)) => return Err(problem.into()),
     }
-    if let Some(run) = goes_on {
+    let open = out.status().and_then(RunStatus::from_name).is_some_and(|status| !status.is_terminal());
+    if let Some(run) = goes_on.filter(|_| open) {
         out.note(&format!("nothing runs it here: \"stanchion run FILE --id {run}\" goes on with it"));
     }
     out.end(0)

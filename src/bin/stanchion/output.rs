@@ -14,15 +14,21 @@ pub(crate) struct Out {
     gone: bool,
     failed: Option<io::Error>,
     human: Human,
+    status: Option<String>,
 }
 
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, gone: false, failed: None, human: Human::Lines }
+        Self { json, gone: false, failed: None, human: Human::Lines, status: None }
     }
 
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// The status in the last line shown to people.
+    pub(crate) fn status(&self) -> Option<&str> {
+        self.status.as_deref()
     }
 
     /// Lines that follow are shown to people this way.
@@ -68,6 +74,7 @@ impl Out {
             return self.print(line);
         }
         let Ok(value) = serde_json::from_str::<Value>(line) else { return self.print(line) };
+        self.status = value.get("status").and_then(Value::as_str).map(str::to_owned);
         if let Some(text) = self.human.show(line, &value) {
             self.print(&text);
         }

@@ -158,6 +158,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000), ..ProptestConfig::default() })]
+
         #[test]
         fn random_inputs_never_panic(text in "[^@].{0,80}") {
             let _ = input(Some(&text));

@@ -12,7 +12,7 @@ use stanchion::{
     ids::Name,
     port::Store,
     store::{OpenError, RedbStore, StoreOptions},
-    workflow::{RUN_KIND, RunError, RunRefusal, RunStatus, StoredRun},
+    workflow::{RUN_KIND, ReadError, RunError, RunRefusal, RunStatus, StoredRun},
 };
 
 use super::{
@@ -121,11 +121,20 @@ async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str
 fn finish(report: &Report, out: &mut Out) -> Result<u8, Fault> {
     out.line(report)?;
     match report.status {
-        "parked" => out.note(&format!("\"stanchion retry {}\" goes on with it after a fix", report.run_id)),
+        "parked" | "failed" => {
+            out.note(&format!("\"stanchion retry {}\" goes on with it after a fix", report.run_id))
+        }
         "interrupted" => out.note("the same command goes on with it"),
         _ => {}
     }
     out.end(report.exit_code())
+}
+
+/// The system has given up: its store neither applies anything nor opens anew.
+fn lost(system: &System) -> Problem {
+    let why = system.store().poisoned().unwrap_or_else(|| "its supervisors gave up".to_owned());
+    let hint = "free the disk or repair it, then the same command goes on with the run";
+    Problem::fatal("store.lost", format!("the store takes nothing any more ({why})"), "the store", hint)
 }
 
 /// A system with the run it is there for.
@@ -177,9 +186,15 @@ impl Attended {
             ended = workflows.wait(id) => ended.map(|_| false),
             () = progress.follow(workflows, id) => Ok(false),
             () = self.signals.next() => Ok(true),
+            () = self.system.root().ended() => return Err(lost(&self.system)),
         };
         progress.clear();
-        if waited.map_err(|error| Problem::of_read(&error, id))? {
+        let signalled = waited.map_err(|error| match error {
+            // Reads end with the store.
+            ReadError::Store(_) => lost(&self.system),
+            other => Problem::of_read(&other, id),
+        })?;
+        if signalled {
             out.note(&format!(
                 "stopping: running steps have {} s, a second signal ends at once",
                 drain.as_secs_f64()

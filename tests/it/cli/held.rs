@@ -98,3 +98,26 @@ fn a_backup_is_restored_as_it_was() {
     assert_eq!(program.run(&["verify", "--db", "copy"]).code, Some(3));
     assert!(!program.path("newer.redb").exists());
 }
+
+#[test]
+fn a_store_with_a_long_path_is_reached_through_the_runtime_directory() {
+    let program = Program::new();
+    let deep = "d".repeat(100);
+    std::fs::create_dir_all(program.path(&deep)).unwrap();
+    std::fs::create_dir_all(program.path("runtime")).unwrap();
+    program.write("w.yaml", "name: w\nsteps:\n  - {id: hold, activity: sleep, input: {ms: 600000}}\n");
+    let db = format!("{deep}/app.redb");
+    let at = |words: &[&str]| {
+        let mut command = program.command(&[words, &["--db", &db, "--json"]].concat());
+        command.env("XDG_RUNTIME_DIR", program.path("runtime"));
+        command
+    };
+    let running = Running::of(at(&["run", "w.yaml", "--id", "r"]).spawn().unwrap());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !at(&["cancel", "r"]).output().unwrap().status.success() {
+        assert!(std::time::Instant::now() < until);
+    }
+    let ended = running.end();
+    assert_eq!((ended.code, &ended.last()["status"]), (Some(1), &"cancelled".into()), "{ended:?}");
+    assert_eq!(std::fs::read_dir(program.path("runtime")).unwrap().count(), 0, "the socket is gone");
+}

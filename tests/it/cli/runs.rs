@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::program::{Program, Running};
 
 const ORDER: &str = include_str!("../../../examples/order.yaml");
+/// Not used by the document, and yet part of what a run is started with.
 const INPUT: &str = r#"{"amount": 42, "gift": true}"#;
 
 fn ordered() -> Program {
@@ -24,9 +25,9 @@ fn a_completed_run_prints_its_result_and_ends_with_0() {
     let result = ended.last();
     assert_eq!(result["run_id"], "o1");
     assert_eq!(result["status"], "completed");
-    assert_eq!(result["output"], json!({"amount": 42, "parcel": "P-42"}));
+    assert_eq!(result["output"], json!({"paid": 42, "parcel": "P-42"}));
     let numbers = ["steps_total", "steps_completed", "steps_failed", "steps_skipped", "attempts"];
-    assert_eq!(numbers.map(|name| result[name].as_u64().unwrap()), [5, 5, 0, 0, 6]);
+    assert_eq!(numbers.map(|name| result[name].as_u64().unwrap()), [6, 6, 0, 0, 7]);
     assert_eq!(result["resumed"], false);
     assert_eq!((&result["lower_bound_s"], &result["upper_bound_s"]), (&Value::Null, &Value::Null));
     assert_eq!(result["error"], Value::Null);
@@ -100,7 +101,7 @@ fn documents_come_packed_and_from_standard_input() {
     let child = Running::of(command.stdin(Stdio::piped()).spawn().unwrap());
     let ended = child.end_with_input(&packed);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(ended.last()["output"]["amount"], 42);
+    assert_eq!(ended.last()["output"]["paid"], 42);
 }
 
 #[test]
@@ -139,10 +140,10 @@ fn list_and_show_tell_where_a_run_stands() {
         assert_eq!(shown[field], rows[0][field], "{field}");
     }
     let steps = shown["steps"].as_array().unwrap();
-    assert_eq!(steps.len(), 5);
+    assert_eq!(steps.len(), 6);
     assert_eq!(
-        steps[2],
-        json!({"id": "pack", "status": "completed", "attempts": 2, "last_error": steps[2]["last_error"], "retry_at_us": null})
+        steps[3],
+        json!({"id": "pack", "status": "completed", "attempts": 2, "last_error": steps[3]["last_error"], "retry_at_us": null})
     );
 }
 
@@ -167,8 +168,64 @@ fn history_has_its_kinds_in_entry_order() {
     assert_eq!(lines[0]["kind"], "run_started");
     assert_eq!(lines.last().unwrap()["kind"], "run_completed");
     let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
-    assert_eq!([of("step_started"), of("step_completed"), of("retry_scheduled")], [6, 5, 1]);
+    assert_eq!([of("step_started"), of("step_completed"), of("retry_scheduled")], [7, 6, 1]);
     assert!(
         lines.iter().all(|line| line["kind"].as_str().unwrap().starts_with("run_") == line["step"].is_null())
     );
+}
+
+#[test]
+fn every_example_document_completes() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut seen = 0;
+    for file in std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|end| end == "yaml" || end == "json") {
+            let program = Program::new();
+            let ended = program.run(&["run", file.to_str().unwrap(), "--allow-shell", "--json"]);
+            assert_eq!(
+                (ended.code, &ended.last()["status"]),
+                (Some(0), &"completed".into()),
+                "{file:?} {ended:?}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen} documents");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault_and_a_full_disk_is() {
+    let program = ordered();
+    assert_eq!(program.run(&["run", "order.yaml", "--id", "o1"]).code, Some(0));
+    let mut early = program.command(&["history", "o1"]).spawn().unwrap();
+    drop(early.stdout.take());
+    assert_eq!(early.wait().unwrap().code(), Some(0));
+    if let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") {
+        let ended = program.command(&["history", "o1", "--json"]).stdout(full).output().unwrap();
+        assert_eq!(ended.status.code(), Some(3));
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("output.io"));
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_with_3_and_the_run_goes_on_later() {
+    let program = Program::new();
+    let big = "x".repeat(60_000);
+    let steps: String = (0..40)
+        .map(|n| {
+            let needs = if n == 0 { String::new() } else { format!("needs: [s{}], ", n - 1) };
+            format!("  - {{id: s{n}, activity: echo, {needs}input: {big}}}\n")
+        })
+        .collect();
+    program.write("w.yaml", &format!("name: w\nsteps:\n{steps}"));
+    // Files may have at most 24 000 blocks of 512 bytes; writing beyond is an error, not a signal.
+    let words = "ulimit -f 24000; trap '' XFSZ; exec \"$0\" run w.yaml --id r --json";
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", words, env!("CARGO_BIN_EXE_stanchion")]).current_dir(program.path("."));
+    let ended = limited.env_remove("STANCHION_DB").output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(3), "{told}");
+    assert!(told.contains("\"code\":\"store."), "{told}");
+    let ended = program.run(&["run", "w.yaml", "--id", "r", "--json"]);
+    assert_eq!((ended.code, &ended.last()["steps_completed"]), (Some(0), &40.into()), "{}", ended.err);
 }
