@@ -156,7 +156,8 @@ async fn against_bare(lab: &Lab) {
     let mean = |cells: &[Cell], of: fn(&Cell) -> f64| cells.iter().map(of).sum::<f64>() / cells.len() as f64;
     let rate = |cells: &[Cell]| mean(cells, |cell| cell.per_s);
     let cpu = |cells: &[Cell]| mean(cells, |cell| cell.cpu_us);
-    for (name, bare, target) in [("own_256_vs_bare", &plain, 0.7), ("own_256_vs_bare_encoding", &encoding, 0.85)]
+    for (name, bare, target) in
+        [("own_256_vs_bare", &plain, 0.7), ("own_256_vs_bare_encoding", &encoding, 0.85)]
     {
         let raw = [
             ("agents_per_s", rate(&agents)),

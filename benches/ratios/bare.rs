@@ -149,7 +149,12 @@ pub async fn own(lab: &Lab, writers: usize, encoding: bool, seconds: f64) -> Cel
 }
 
 /// A store with this many entities `w0..` of `entries` entries each, all folded; shared out among `writers` writers.
-pub async fn filled(path: &Path, entities: usize, entries: u64, writers: usize) -> (Arc<RedbStore>, Vec<Writer>) {
+pub async fn filled(
+    path: &Path,
+    entities: usize,
+    entries: u64,
+    writers: usize,
+) -> (Arc<RedbStore>, Vec<Writer>) {
     let store = Arc::new(RedbStore::open(path, StoreOptions::default()).expect("a store"));
     let mut tasks = JoinSet::new();
     for n in 0..writers {

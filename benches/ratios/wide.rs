@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Entities that make 0.13 GiB with their first history row, and 2 GiB.
-const SMALL: usize = 100_000;
-const MEDIUM: usize = 1_600_000;
+const SMALL: usize = 50_000;
+const MEDIUM: usize = 800_000;
 /// Entities, and entries of each, that make 8 GiB.
 const BIG: (usize, u64) = (1_000_000, 8);
 
