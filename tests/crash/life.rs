@@ -274,7 +274,10 @@ impl Case {
                 (last, since) = (now, Instant::now());
             }
             assert!(Instant::now() < until, "the disk did not fill up");
-            assert!(child.try_wait().unwrap().is_none(), "the process ended by itself");
+            if child.try_wait().unwrap().is_some() {
+                // It may give up: what it said before must hold all the same.
+                break;
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
         child.kill().unwrap();
