@@ -14,7 +14,8 @@ use crate::{
 /// Opens the store again, under the next boot number.
 pub type StoreOpener = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Store>, StoreError>> + Send + Sync>;
 
-/// Waits between attempts to open the store again; after the last one the actor fails, and with it the system.
+/// Waits between attempts to open the store again; after the last one the actor fails, and its supervisor starts it
+/// anew: it goes on trying for as long as the system runs.
 const REOPEN_WAITS: [Duration; 6] = [
     Duration::from_millis(10),
     Duration::from_millis(50),
