@@ -1,10 +1,6 @@
 //! An order as a workflow: when a step fails for good, the completed ones are undone in reverse order.
 use std::{
-<<<<<<< HEAD
-    sync::{Arc, Mutex, PoisonError},
-=======
     sync::{Arc, Mutex, MutexGuard, PoisonError},
->>>>>>> h8
     time::Duration,
 };
 
@@ -23,11 +19,7 @@ fn open(diary: &Diary) -> MutexGuard<'_, Vec<String>> {
 }
 
 fn write(diary: &Diary, line: impl Into<String>) {
-<<<<<<< HEAD
-    diary.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
-=======
     open(diary).push(line.into());
->>>>>>> h8
 }
 
 #[derive(Serialize, Deserialize)]
@@ -145,17 +137,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         workflows.start(start).await?;
         let run = workflows.wait(id).await?;
         println!("{id} to {to}: {}", run.state.status());
-<<<<<<< HEAD
-        for line in diary.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            println!("  {line}");
-        }
-        let lines = std::mem::take(&mut *diary.lock().unwrap_or_else(PoisonError::into_inner));
-=======
         let lines = std::mem::take(&mut *open(&diary));
         for line in &lines {
             println!("  {line}");
         }
->>>>>>> h8
         let done = ["charge 42", "take off the shelf"];
         if id == "order-1" {
             assert_eq!(run.state.status(), RunStatus::Completed);

@@ -7,6 +7,7 @@
     missing_docs,
     unreachable_pub,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
