@@ -212,7 +212,7 @@ impl Runtime for Actix {
     async fn close(self) {
         let [first, second] = self.arbiters;
         for arbiter in [first, second] {
-            // What was sent to its actors comes before the stop.
+            // Actors that have not ended yet end with their thread.
             arbiter.stop();
             let joined = tokio::task::spawn_blocking(move || arbiter.join());
             joined.await.expect("a thread").expect("an arbiter that ended well");
