@@ -77,6 +77,11 @@ impl Chain {
             return Err(ChainError::Full);
         }
         self.bytes += encoded.len();
+        if self.entries.is_empty() {
+            // Most chains stay at one entry, and a list makes room for four by itself.
+            self.entries.reserve_exact(1);
+            self.encoded.reserve_exact(1);
+        }
         self.entries.push(entry);
         self.encoded.push(encoded);
         Ok(())
