@@ -1,4 +1,6 @@
 //! Actors without a store: the addresses, mailboxes and supervision of agents, and nothing on disk.
+#![allow(clippy::panic, reason = "a crash is what the example shows")]
+
 use std::time::Duration;
 
 use stanchion::{

@@ -1,7 +1,7 @@
 //! The numbers of the design, each as a ratio inside one run: `cargo bench --bench ratios`.
 //!
-//! Prints one JSON object a line: `name, value, target, met` and the raw figures. A part of the name as argument
-//! runs only those rows: `cargo bench --bench ratios -- own`.
+//! Prints one JSON object a line: `name, value, target, met` and the raw figures. A part of a name as argument
+//! runs only those rows: `cargo bench --bench ratios -- own`. What can be set is in `docs/BENCHMARKS.md`.
 
 #![allow(
     missing_docs,
@@ -14,10 +14,18 @@
 )]
 
 mod agents;
+mod bare;
 mod baseline;
+mod drive;
+mod memory;
+mod open_loop;
+mod reopen;
 mod report;
+mod volatile;
+mod wide;
+mod workflows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use report::Report;
 
@@ -25,21 +33,22 @@ use report::Report;
 pub struct Lab {
     dir: tempfile::TempDir,
     pub seconds: f64,
+    /// Whether rows that take gigabytes and minutes run as well.
+    pub large: bool,
     only: Option<String>,
     pub report: Report,
 }
 
 impl Lab {
-    fn new() -> Self {
-        let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
-        let only = args.next();
+    fn new(only: Option<String>) -> Self {
         let seconds =
             std::env::var("STANCHION_BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5.0);
         let dir = match std::env::var_os("STANCHION_BENCH_DIR") {
             Some(dir) => tempfile::tempdir_in(dir),
-            None => tempfile::tempdir_in("."),
+            None => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")),
         };
-        Self { dir: dir.expect("a directory for the stores"), seconds, only, report: Report }
+        let large = std::env::var_os("STANCHION_BENCH_LARGE").is_some_and(|value| value == "1");
+        Self { dir: dir.expect("a directory for the stores"), seconds, large, only, report: Report }
     }
 
     /// A path that no other row uses.
@@ -53,14 +62,37 @@ impl Lab {
     }
 }
 
+/// Removes a store that no row needs any more.
+pub fn discard(path: &Path) {
+    let _ = std::fs::remove_file(path);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().expect("a runtime")
+}
+
 fn main() {
-    let mut lab = Lab::new();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    baseline::fsync(&mut lab);
-    let base = baseline::one_commit_per_transition(&mut lab);
-    runtime.block_on(agents::run(&mut lab, base));
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let runtime = runtime();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["child-reopen", path, entities, runs] => {
+            let number = |text: &str| text.parse().expect("a number");
+            return runtime.block_on(reopen::child(Path::new(path), number(entities), number(runs)));
+        }
+        ["child-memory"] => return runtime.block_on(memory::child()),
+        _ => {}
+    }
+    let lab = Lab::new(args.into_iter().next());
+    baseline::report(&lab);
+    runtime.block_on(async {
+        let own = agents::run(&lab).await;
+        open_loop::run(&lab).await;
+        wide::run(&lab).await;
+        workflows::run(&lab, &own).await;
+        workflows::traces(&lab).await;
+        volatile::run(&lab).await;
+        reopen::run(&lab).await;
+    });
+    memory::run(&lab);
 }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use stanchion_actors::workflow::definition::Object;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The text of a document and its language.
@@ -64,15 +65,18 @@ impl<'a> Text<'a> {
     }
 
     fn parse_json<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
-        serde_json::from_str(self.text).map_err(|error| {
-            let at = (error.line() as u64, error.column() as u64);
-            // serde_json repeats the position at the end of its message.
-            let mut why = error.to_string();
-            if let Some(end) = why.rfind(" at line ") {
-                why.truncate(end);
+        let mut text = Cow::Borrowed(self.text);
+        for _ in 0..QUOTED_MAX {
+            let error = match serde_json::from_str(&text) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            match quote_number(&text, &error) {
+                Some(quoted) => text = Cow::Owned(quoted),
+                None => return Err(syntax(&error)),
             }
-            DocumentError::Syntax { language: "JSON", why: shortened(&why), at }
-        })
+        }
+        serde_json::from_str(&text).map_err(|error| syntax(&error))
     }
 
     fn parse_yaml<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
@@ -106,4 +110,35 @@ impl<'a> Text<'a> {
 /// The first line of a parser's message, at most 400 characters.
 fn shortened(why: &str) -> String {
     why.lines().next().unwrap_or("it cannot be parsed").chars().take(400).collect()
+}
+
+/// Numbers that no float holds and that are looked at one by one.
+const QUOTED_MAX: usize = 16;
+
+/// The text with the number that no float holds as a string, if that is the error: what reads it as a value can then
+/// say whose it is.
+fn quote_number(text: &str, error: &serde_json::Error) -> Option<String> {
+    if !error.to_string().starts_with("number out of range") {
+        return None;
+    }
+    let line_start: usize = text.split_inclusive('\n').take(error.line().checked_sub(1)?).map(str::len).sum();
+    let near = (line_start + error.column()).min(text.len());
+    let part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
+    let bytes = text.as_bytes();
+    // The parser stops in the number or just behind it.
+    let before = bytes.get(..near)?.iter().rev().position(part)?;
+    let inside = near - before;
+    let start = inside - bytes.get(..inside)?.iter().rev().take_while(|byte| part(byte)).count();
+    let end = inside + bytes.get(inside..)?.iter().take_while(|byte| part(byte)).count();
+    Some(format!("{}\"{}\"{}", text.get(..start)?, text.get(start..end)?, text.get(end..)?))
+}
+
+fn syntax(error: &serde_json::Error) -> DocumentError {
+    let at = (error.line() as u64, error.column() as u64);
+    // serde_json repeats the position at the end of its message.
+    let mut why = error.to_string();
+    if let Some(end) = why.rfind(" at line ") {
+        why.truncate(end);
+    }
+    DocumentError::Syntax { language: "JSON", why: shortened(&why), at }
 }

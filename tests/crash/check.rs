@@ -247,7 +247,7 @@ fn sends(lines: &[Line], rest: &Rest) -> Vec<String> {
 }
 
 fn counters(lines: &[Line], rest: &Rest) -> Vec<String> {
-    let mut last = vec![0_u64; ADDERS];
+    let mut last = [0_u64; ADDERS];
     for line in lines {
         if let Op::Add { client, seq, .. } = line.op {
             last[client] = last[client].max(seq);
@@ -429,4 +429,112 @@ async fn rest(world: &Arc<World>, lines: &[Line]) -> Rest {
         }
     }
     rest
+}
+
+// Negative controls: each oracle finds what is planted.
+
+fn line(life: u32, kind: Kind, op: Op) -> Line {
+    Line { life, kind, time_us: 1_000, op }
+}
+
+fn effect(what: &str, key: &str) -> Line {
+    line(1, Kind::Ok, Op::Effect { what: what.into(), key: key.into() })
+}
+
+/// A state in which nothing was done.
+fn idle() -> Rest {
+    let accounts = vec![Account::default(); ACCOUNTS];
+    Rest {
+        mail: accounts.clone(),
+        accounts,
+        receivers: vec![Receiver::default(); RECEIVERS],
+        ..Rest::default()
+    }
+}
+
+#[test]
+fn what_was_shown_and_is_gone_is_found() {
+    let read = |life, value| line(life, Kind::Ok, Op::Read { counter: "hot".into(), value });
+    assert!(faults_of(&[read(1, 4), read(1, 3), read(2, 4)]).is_empty(), "readers of one life overtake");
+    assert_eq!(faults_of(&[read(1, 4), read(2, 3)]).len(), 1);
+}
+
+#[test]
+fn a_command_applied_twice_is_found() {
+    let add = |seq, reply| line(1, Kind::Ok, Op::Add { client: 0, seq, counter: "c0".into(), reply });
+    assert!(faults_of(&[add(1, 1), add(3, 2)]).is_empty());
+    assert_eq!(faults_of(&[add(1, 1), add(3, 3)]).len(), 1);
+}
+
+#[test]
+fn a_torn_read_of_the_bank_is_found() {
+    let total = |sum, least| line(1, Kind::Ok, Op::Total { sum, least });
+    assert!(faults_of(&[total(800, 0)]).is_empty());
+    assert_eq!(faults_of(&[total(799, 0), total(800, -1)]).len(), 2);
+}
+
+#[test]
+fn an_effect_that_runs_again_or_changes_its_key_is_found() {
+    let done = line(1, Kind::Ok, Op::Done { id: 7 });
+    assert!(faults_of(&[effect("job/7", "a"), effect("job/7", "a"), done.clone()]).is_empty());
+    assert_eq!(faults_of(&[effect("job/7", "a"), done, effect("job/7", "a")]).len(), 1);
+    assert_eq!(faults_of(&[effect("job/7", "a"), effect("job/7", "b")]).len(), 1);
+    assert_eq!(faults_of(&[effect("job/7", "a"), effect("job/8", "a")]).len(), 1);
+    let again = [effect("step/r/s0", "r/s0"), effect("step/r/s1", "r/s1"), effect("step/r/s0", "r/s0")];
+    assert_eq!(faults_of(&again).len(), 1);
+}
+
+#[test]
+fn lost_and_doubled_operations_are_found_at_rest() {
+    let rest = idle();
+    assert!(faults_at_rest(&[], &rest).is_empty());
+    let lost = [
+        Op::Transfer { id: 1, from: 0, to: 1, n: 3 },
+        Op::Send { id: 1, from: 0, to: 1, n: 3 },
+        Op::Add { client: 0, seq: 1, counter: "c0".into(), reply: 1 },
+        Op::Enqueue { id: 1 },
+        Op::Sleep { id: 1, due: 1 },
+        Op::Emit { count: 1 },
+        Op::Start { run: "r".into() },
+    ];
+    for op in lost {
+        assert!(!faults_at_rest(&[line(1, Kind::Ok, op.clone())], &rest).is_empty(), "{op:?} is gone");
+    }
+    let mut doubled = idle();
+    for (account, change, twice) in [(0, -6, false), (1, 6, true)] {
+        doubled.accounts[account].change = change;
+        let ledger = vec![(1, 3); 2];
+        let account = &mut doubled.accounts[account];
+        if twice { account.credits = ledger } else { account.debits = ledger }
+    }
+    let transfer = line(1, Kind::Ok, Op::Transfer { id: 1, from: 0, to: 1, n: 3 });
+    assert_eq!(faults_at_rest(&[transfer], &doubled).len(), 1, "the sum alone does not tell");
+}
+
+#[test]
+fn a_timer_that_fires_early_late_twice_or_not_is_found() {
+    let life = line(1, Kind::Ok, Op::Life);
+    let sleep = line(1, Kind::Ok, Op::Sleep { id: 1, due: 2_000 });
+    let fired = |times: &[i64]| {
+        let mut rest = idle();
+        rest.sleeper.fired = times.iter().map(|at| (1, 2_000, *at)).collect();
+        faults_at_rest(&[life.clone(), sleep.clone()], &rest).len()
+    };
+    assert_eq!(fired(&[2_000]), 0);
+    assert_eq!(
+        (fired(&[1_999]), fired(&[2_001 + LATEST_US]), fired(&[2_000, 2_000]), fired(&[])),
+        (1, 1, 1, 1)
+    );
+}
+
+#[test]
+fn a_message_that_is_lost_or_out_of_order_is_found() {
+    let emitted = [Kind::Invoke, Kind::Ok].map(|kind| line(1, kind, Op::Emit { count: 2 }));
+    let received = |last, wrong: &[(u64, u64)]| {
+        let mut rest = idle();
+        rest.emitted = 2;
+        rest.receivers = vec![Receiver { last, wrong: wrong.to_vec() }; RECEIVERS];
+        faults_at_rest(&emitted, &rest).len()
+    };
+    assert_eq!((received(2, &[]), received(1, &[]), received(2, &[(2, 1)])), (0, RECEIVERS, RECEIVERS));
 }

@@ -318,7 +318,7 @@ impl Case {
             assert_eq!(report.left_over, 0, "no live actors, no tasks");
             faults
         });
-        let report = verify(&orders.store(), &store_options(false)).unwrap();
+        let report = verify(orders.store(), &store_options(false)).unwrap();
         faults.extend(report.faults.iter().map(|fault| format!("{fault:?}")));
         faults
     }

@@ -349,3 +349,12 @@ proptest! {
         read_every_way(value.to_string().as_bytes());
     }
 }
+
+#[test]
+fn a_runtime_that_no_float_holds_names_its_task() {
+    let text = r#"{"name":"t","schemaVersion":"1.5","workflow":{
+        "specification":{"tasks":[{"id":"a b","parents":[]},{"id":"c","parents":["a b"]}]},
+        "execution":{"tasks":[{"id":"a b","runtimeInSeconds":1e999},{"id":"c","runtimeInSeconds":-9e400}]}}}"#;
+    let refused = refusal(text);
+    assert!(refused.contains(r#"task "a b""#) && refused.contains(r#"task "c""#), "{refused}");
+}

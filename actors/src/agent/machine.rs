@@ -10,7 +10,7 @@ use crate::{
         Decided, EntityOptions, Input, Kind, Machine, NotAccepted, Recorder, Restored, Style, Unreadable,
     },
     error::Refusal,
-    store::{Change, CodecError, decode, encode},
+    store::{Change, CodecError, decode, encode, encode_sized},
 };
 
 /// The kind of an agent type.
@@ -79,7 +79,8 @@ impl<A: Agent + Sync> Machine for AgentMachine<A> {
             }
         };
         copy.validate().map_err(|invalid| NotAccepted::Refused(Refusal::Invalid(invalid.0)))?;
-        let encoded = Bytes::from(encode(&copy).map_err(malformed)?);
+        // As long as before, or a little longer.
+        let encoded = Bytes::from(encode_sized(&copy, self.encoded.len() + 32).map_err(malformed)?);
         if encoded == self.encoded {
             return Ok(Decided { change: None, reply, more: false });
         }

@@ -110,28 +110,35 @@ impl Pipeline {
             }
             Err(error) => Some(FailureKind::from(&error)),
         };
-        match &failed {
+        let wake = match failed {
             None => {
                 self.observer.reach(Moment::BeforeAnswer);
-                self.replies.release(self.epoch, version.0).into_iter().for_each(Held::release);
+                let released = self.replies.release(self.epoch, version.0);
+                // Before a caller can call again: its next command finds nothing at the store and leaves at once.
+                let wake = self.land(None);
+                released.into_iter().for_each(Held::release);
                 self.observer.reach(Moment::AfterAnswer);
+                wake
             }
             Some(kind) => {
                 for held in self.replies.abandon(self.epoch) {
                     held.fail(kind.clone());
                 }
+                self.land(Some(kind));
+                true
             }
-        }
-        let wake = {
-            let mut flight = self.lock();
-            flight.busy = false;
-            let wake = std::mem::take(&mut flight.wake) || failed.is_some();
-            flight.failed = failed;
-            wake
         };
         if wake {
             self.cell.wake();
         }
+    }
+
+    /// Nothing is at the store any more; whether the actor asked to be woken.
+    fn land(&self, failed: Option<FailureKind>) -> bool {
+        let mut flight = self.lock();
+        flight.busy = false;
+        flight.failed = failed;
+        std::mem::take(&mut flight.wake)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Flight> {

@@ -42,6 +42,16 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     rmp_serde::to_vec_named(value).map_err(|e| CodecError::Encode(e.to_string()))
 }
 
+/// [`encode`] into a buffer that has room for `bytes`, so that a good guess saves growing it.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_sized<T: Serialize>(value: &T, bytes: usize) -> Result<Vec<u8>, CodecError> {
+    let mut buffer = Vec::with_capacity(bytes);
+    rmp_serde::encode::write_named(&mut buffer, value).map_err(|e| CodecError::Encode(e.to_string()))?;
+    Ok(buffer)
+}
+
 /// Decodes named MessagePack, without a frame; trailing bytes are refused.
 ///
 /// # Errors
@@ -65,6 +75,18 @@ pub fn frame(key: &[u8], schema: u16, body: &[u8]) -> Vec<u8> {
     framed.extend_from_slice(&checksum(key, schema, body).to_be_bytes());
     framed.extend_from_slice(body);
     framed
+}
+
+/// Encodes `value` and puts the frame before it: as [`frame`] around [`encode`], without copying the body.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_framed<T: Serialize>(key: &[u8], schema: u16, value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut framed = Vec::with_capacity(128);
+    framed.extend_from_slice(&[0; FRAME_BYTES]);
+    rmp_serde::encode::write_named(&mut framed, value).map_err(|e| CodecError::Encode(e.to_string()))?;
+    seal(key, schema, &mut framed);
+    Ok(framed)
 }
 
 /// Fills the frame into the first [`FRAME_BYTES`] bytes of `framed`, which the caller left free: as [`frame`],
@@ -112,6 +134,14 @@ fn checksum(key: &[u8], schema: u16, body: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_way_of_encoding_gives_the_same_bytes() {
+        let value = ("some text", vec![7u64; 100]);
+        let plain = encode(&value).unwrap();
+        assert_eq!(encode_sized(&value, 0).unwrap(), plain);
+        assert_eq!(encode_framed(b"key", 3, &value).unwrap(), frame(b"key", 3, &plain));
+    }
 
     #[test]
     fn a_flipped_bit_anywhere_is_found() {

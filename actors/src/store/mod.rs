@@ -14,7 +14,10 @@ use futures_util::future::BoxFuture;
 
 use self::project::ROW_SCHEMA;
 pub use self::{
-    codec::{CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, frame, seal, unframe, unframe_shared},
+    codec::{
+        CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, encode_framed, encode_sized, frame, seal,
+        unframe, unframe_shared,
+    },
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,
         EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, Parked, ROW_MAX_BYTES, RowOp,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    codec::{CodecError, encode, frame},
+    codec::{CodecError, encode_framed, frame},
     entry::{Change, Checkpoint, Consumed, DedupOp, EffectOp, Entry, History, TimerOp},
 };
 use crate::ids::{EntityId, Position};
@@ -101,9 +101,13 @@ pub mod key {
     /// An answer's key.
     #[must_use]
     pub fn answer(entity: EntityId, id: &CommandId) -> Vec<u8> {
-        let mut rest = id.origin.key_bytes();
-        rest.extend_from_slice(&id.seq.to_be_bytes());
-        tagged(entity, ANSWER, &rest)
+        let origin = id.origin.key_bytes();
+        let mut key = Vec::with_capacity(9 + origin.len() + 8);
+        key.extend_from_slice(&entity.0.to_be_bytes());
+        key.push(ANSWER);
+        key.extend_from_slice(&origin);
+        key.extend_from_slice(&id.seq.to_be_bytes());
+        key
     }
     /// A timer's key.
     #[must_use]
@@ -159,7 +163,7 @@ fn put_value<T: serde::Serialize>(
     key: Vec<u8>,
     value: &T,
 ) -> Result<(), CodecError> {
-    let framed = frame(&key, ROW_SCHEMA, &encode(value)?);
+    let framed = encode_framed(&key, ROW_SCHEMA, value)?;
     puts.put(table, key, framed);
     Ok(())
 }
@@ -261,6 +265,6 @@ pub fn inbox_row(
     item: &super::InboxItem,
 ) -> Result<(Vec<u8>, Vec<u8>), CodecError> {
     let key = key::inbox(entity, position);
-    let framed = frame(&key, ROW_SCHEMA, &encode(item)?);
+    let framed = encode_framed(&key, ROW_SCHEMA, item)?;
     Ok((key, framed))
 }
