@@ -1,6 +1,6 @@
 //! An order as a workflow: when a step fails for good, the completed ones are undone in reverse order.
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,12 +14,8 @@ use stanchion::{
 /// What happened outside, in order.
 type Diary = Arc<Mutex<Vec<String>>>;
 
-fn open(diary: &Diary) -> MutexGuard<'_, Vec<String>> {
-    diary.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn write(diary: &Diary, line: impl Into<String>) {
-    open(diary).push(line.into());
+    diary.lock().unwrap_or_else(PoisonError::into_inner).push(line.into());
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,10 +133,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         workflows.start(start).await?;
         let run = workflows.wait(id).await?;
         println!("{id} to {to}: {}", run.state.status());
-        let lines = std::mem::take(&mut *open(&diary));
-        for line in &lines {
+        for line in diary.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             println!("  {line}");
         }
+        let lines = std::mem::take(&mut *diary.lock().unwrap_or_else(PoisonError::into_inner));
         let done = ["charge 42", "take off the shelf"];
         if id == "order-1" {
             assert_eq!(run.state.status(), RunStatus::Completed);
