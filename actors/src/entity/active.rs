@@ -255,6 +255,7 @@ impl Active {
     ) -> Result<Version, Broken> {
         let entry = self.entry(change, recorder, draft, now)?;
         let version = entry.head.version;
+        metrics::counter!("stanchion_transitions_total").increment(1);
         self.head = Some(entry.head.clone());
         self.gather
             .push(entry)

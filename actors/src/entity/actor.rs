@@ -175,6 +175,7 @@ impl EntityState {
         if let FailureKind::Unknown(_) | FailureKind::Fatal(_) = &kind {
             self.env.store().suspect(&self.env, &StoreError::Unknown(format!("{kind:?}")));
         }
+        metrics::counter!("stanchion_activations_failed_total").increment(1);
         tracing::debug!(entity = %self.cell.name(), ?kind, "activation over");
         // What was to be done after its commits may not be done yet: the next activation takes it up.
         self.owed = self.active.take().is_some() || self.owed;

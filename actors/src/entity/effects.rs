@@ -298,6 +298,8 @@ fn forget(running: &Running, key: &(Name, String), number: u32) {
 }
 
 fn report(cell: &Arc<EntityCell>, effect: &Effect, result: Result<Bytes, Failure>) {
+    let outcome = if result.is_ok() { "succeeded" } else { "failed" };
+    metrics::counter!("stanchion_attempts_total", "outcome" => outcome).increment(1);
     let (id, attempt) = (effect.id.clone(), effect.attempt);
     let completion = match result {
         Ok(output) => Completion::Succeeded { effect: id, attempt, output },

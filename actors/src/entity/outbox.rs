@@ -348,6 +348,7 @@ fn give_back(cell: &Arc<EntityCell>, sender: EntityId, message: &OutMessage, why
     if !cell.start_return(message.seq) {
         return;
     }
+    metrics::counter!("stanchion_messages_returned_total").increment(1);
     let (to, payload) = (message.to.to_string(), message.payload.clone());
     let completion = Completion::Returned { seq: message.seq, to, payload, why };
     cell.push_internal(Item::Completion(completion, Some((sender, message.seq))));

@@ -149,7 +149,10 @@ impl TimersState {
         match cell {
             // Its row stays for the process that takes the entity up.
             Some(cell) if !self.env.takes_up(cell.name()) => {}
-            Some(cell) => cell.push_internal(Item::Timer(due.timer)),
+            Some(cell) => {
+                metrics::counter!("stanchion_timers_fired_total").increment(1);
+                cell.push_internal(Item::Timer(due.timer));
+            }
             None => tracing::warn!(entity = %due.entity, timer = due.timer, "timer of an unknown entity"),
         }
         Ok(())

@@ -139,6 +139,7 @@ impl PersistenceState {
         for wait in REOPEN_WAITS {
             match (self.args.opener)().await {
                 Ok(store) => {
+                    metrics::counter!("stanchion_store_reopened_total").increment(1);
                     tracing::info!(boot = store.caps().boot, "store opened anew");
                     handle.replace(store);
                     return Ok(());
