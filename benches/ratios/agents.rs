@@ -102,27 +102,16 @@ async fn cell<A: Agent<Command = u64>>(lab: &Lab, name: &str, agents: usize, eac
     cell
 }
 
-/// What later rows are against.
-#[derive(Default)]
-pub struct Own {
-    /// Transitions a second of a single caller.
-    pub single: Option<f64>,
-    /// Transitions a second of 256 agents.
-    pub many: Option<f64>,
-}
-
 /// Rows about agents that are not the only ones at the store.
-pub async fn run(lab: &Lab) -> Own {
-    let mut own = Own::default();
-    if lab.wants("own_1") || lab.wants("workflow_chain") {
+pub async fn run(lab: &Lab) {
+    if lab.wants("own_1") {
         let cell = cell::<Blob>(lab, "own_1", 1, 1).await;
         lab.report.figure("own_1", &cell.raw());
-        own.single = Some(cell.per_s);
     }
     for (name, agents, each, target) in
         [("own_256", 256, 1, 30.0), ("own_4096", 4_096, 1, 30.0), ("own_256_x16", 256, 16, 45.0)]
     {
-        if !(lab.wants(name) || name == "own_256" && lab.wants("workflow_graph")) {
+        if !lab.wants(name) {
             continue;
         }
         let (base, flush) = (one_commit_per_transition(lab), fsync(lab));
@@ -130,7 +119,6 @@ pub async fn run(lab: &Lab) -> Own {
         let raw = [cell.raw().as_slice(), &[("base_per_s", base), ("fsync_p50_ms", flush.p50_ms)]].concat();
         lab.report.at_least(name, cell.per_s / base, target, &raw);
         if name == "own_256" {
-            own.many = Some(cell.per_s);
             lab.report.at_most("own_256_ack_p50_ms", cell.p50_ms, 2.5, &raw);
             lab.report.at_most("own_256_ack_p99_in_fsync_medians", cell.p99_ms / flush.p50_ms, 40.0, &raw);
             lab.report.at_most("own_256_cpu_us", cell.cpu_us, 14.0, &raw);
@@ -141,7 +129,6 @@ pub async fn run(lab: &Lab) -> Own {
     if lab.wants("own_256_4kib") {
         lab.report.figure("own_256_4kib", &cell::<Large>(lab, "own_256_4kib", 256, 1).await.raw());
     }
-    own
 }
 
 /// 256 agents and the writer alone, in turns.
@@ -149,7 +136,7 @@ async fn against_bare(lab: &Lab) {
     let seconds = lab.seconds.min(3.0);
     let (mut agents, mut plain, mut encoding) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..2 {
-        agents.push(short(lab, seconds).await);
+        agents.push(short(lab, 256, seconds).await);
         plain.push(bare::own(lab, 256, false, seconds).await);
         encoding.push(bare::own(lab, 256, true, seconds).await);
     }
@@ -169,10 +156,11 @@ async fn against_bare(lab: &Lab) {
     }
 }
 
-async fn short(lab: &Lab, seconds: f64) -> Cell {
+/// A short cell, for a row that is against it.
+pub async fn short(lab: &Lab, agents: usize, seconds: f64) -> Cell {
     let path = lab.path("own_short");
     let system = open(&path).await;
-    let (cell, _) = drive(callers::<Blob>(&system, 256, 1), seconds, || system.store_stats()).await;
+    let (cell, _) = drive(callers::<Blob>(&system, agents, 1), seconds, || system.store_stats()).await;
     stop(system).await;
     discard(&path);
     cell

@@ -87,10 +87,10 @@ fn main() {
     let lab = Lab::new(args.into_iter().next());
     baseline::report(&lab);
     runtime.block_on(async {
-        let own = agents::run(&lab).await;
+        agents::run(&lab).await;
         open_loop::run(&lab).await;
         wide::run(&lab).await;
-        workflows::run(&lab, &own).await;
+        workflows::run(&lab).await;
         workflows::traces(&lab).await;
         volatile::run(&lab).await;
         reopen::run(&lab).await;

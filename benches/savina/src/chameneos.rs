@@ -49,7 +49,10 @@ impl<R: Runtime> Behaviour<R> for Creature<R> {
                 self.meetings += 1;
                 self.colour = complement(self.colour, other);
             }
-            Message::Go(_) => return drop(self.answer.send(self.meetings)),
+            Message::Go(_) => {
+                let _ = self.answer.send(self.meetings);
+                return;
+            }
             _ => return,
         }
         R::send(&self.wires[0], Message::From(self.colour, self.wires[1].clone()));

@@ -43,12 +43,7 @@ impl Random {
 }
 
 /// Runs one benchmark: two rounds to warm up, then the median of the others.
-async fn measure<R: Runtime>(
-    plan: &Plan,
-    name: &str,
-    messages: u64,
-    round: impl AsyncFn(&mut World<R>),
-) {
+async fn measure<R: Runtime>(plan: &Plan, name: &str, messages: u64, round: impl AsyncFn(&mut World<R>)) {
     let wanted = |only: &String| name.contains(only.as_str()) || R::NAME.contains(only.as_str());
     if !plan.only.as_ref().is_none_or(wanted) {
         return;
