@@ -33,7 +33,8 @@ fn know(system: &System, batch: usize) -> Vec<Address<Blob>> {
 async fn wake(addresses: &[Address<Blob>]) {
     for some in addresses.chunks(256) {
         let mut calls = tokio::task::JoinSet::new();
-        for address in some.iter().cloned() {
+        for address in some {
+            let address = address.clone();
             calls.spawn(async move { address.call(0).await.expect("an answer") });
         }
         let _ = calls.join_all().await;
