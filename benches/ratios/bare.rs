@@ -74,10 +74,11 @@ fn entry(name: &Name, version: u64, state: Bytes) -> Entry {
 pub async fn take(store: &RedbStore, key: String) -> Owned {
     let name = Name::new("blob", key).expect("a name");
     let entity = store.create(&name).await.expect("a number").entity();
-    match store.activate(entity, Incarnation(1)).await.expect("an activation") {
-        Activated::Granted(token) => Owned { name, token, version: 0 },
-        other => panic!("not granted: {other:?}"),
-    }
+    let Activated::Granted(token) = store.activate(entity, Incarnation(1)).await.expect("an activation")
+    else {
+        unreachable!("nobody else writes it")
+    };
+    Owned { name, token, version: 0 }
 }
 
 impl Owned {
