@@ -10,6 +10,8 @@ pub enum CrashPoint {
     AfterCommit,
     /// The batch can be read, nobody was answered.
     BeforeAnswer,
+    /// The log was quiet and got a commit behind its last one.
+    AfterSeal,
     /// Inside a fold, before a slice is committed.
     BeforeSlice,
     /// Inside a fold, after a slice is committed.

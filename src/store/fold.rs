@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use redb::{Database, ReadableTable};
@@ -15,19 +16,19 @@ use super::{
     crash::CrashPoint,
     memtable::{Mem, Patch},
     pack::{Item, PACK_REFILL_BYTES, first_version, keeps, pack, unpack},
-    shared::{Shared, count},
+    shared::{FoldState, Job, Shared, count},
     slices::{FoldStop, Room, Slices},
     tables::{DataMeta, after_prefix, decode_row, owned, put_meta, rows},
     view::read_mem,
 };
 
+/// Quiet after which the last commit of the log gets one behind it: damage to its pages is then found.
+const SEAL_AFTER: Duration = Duration::from_millis(50);
+
 /// Folds generation after generation until told to stop; answers the last meta row written.
 pub(crate) fn run(shared: &Shared, data: &Arc<Database>, mut meta: DataMeta) -> DataMeta {
     loop {
-        let stop = {
-            let state = shared.await_fold(None, |fold| !fold.busy && !fold.stop);
-            state.stop
-        };
+        let stop = await_generation(shared);
         let Some(mem) = shared.view.change(|gens| gens.folding.clone()).filter(|_| !stop) else {
             return meta;
         };
@@ -52,6 +53,27 @@ pub(crate) fn run(shared: &Shared, data: &Arc<Database>, mut meta: DataMeta) -> 
             fold.busy = false;
             (fold.frozen_bytes, fold.done_bytes) = (0, 0);
         });
+    }
+}
+
+/// Waits for a frozen generation or the end; answers whether it is the end. Meanwhile seals the log when it is quiet.
+fn await_generation(shared: &Shared) -> bool {
+    loop {
+        let seen = shared.position.load(Ordering::Acquire);
+        let unsealed = shared.fold_state().unsealed;
+        let limit = unsealed.then_some(SEAL_AFTER);
+        let idle = |fold: &FoldState| !fold.busy && !fold.stop;
+        let mut state = shared.await_fold(limit, |fold| idle(fold) && fold.unsealed == unsealed);
+        if !idle(&state) {
+            return state.stop;
+        }
+        if unsealed && shared.position.load(Ordering::Acquire) == seen {
+            state.unsealed = false;
+            drop(state);
+            // Nobody waits for it; a queue that is closed has nothing to seal.
+            let (answer, _) = tokio::sync::oneshot::channel();
+            let _ = shared.queue.push_control(Job::Seal { answer });
+        }
     }
 }
 

@@ -36,8 +36,9 @@ impl RedoLog {
         self.held.push_back(Held { first, last });
     }
 
-    /// Writes the meta row in a commit of its own.
-    pub(crate) fn begin(&self) -> Result<(), redb::Error> {
+    /// Writes the meta row in a commit of its own. The commit before it is then no longer the last one, which redb
+    /// takes back when its pages are damaged: damage to it is found from here on.
+    pub(crate) fn seal(&self) -> Result<(), redb::Error> {
         let txn = self.db.begin_write()?;
         txn.open_table(LOG)?;
         put_meta(&txn, &self.meta)?;

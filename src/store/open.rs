@@ -71,7 +71,7 @@ impl<'a> Opener<'a> {
         for (first, last) in held {
             log.hold(first, last);
         }
-        log.begin().map_err(|e| self.failed(e))?;
+        log.seal().map_err(|e| self.failed(e))?;
         if meta.clean {
             meta.clean = false;
             write_meta(&data, &meta).map_err(|e| self.failed(e))?;

@@ -185,7 +185,7 @@ impl Store for RedbStore {
         };
         match job {
             Job::Record(record, done) => Err(Box::new(Refused { record, done, why })),
-            Job::Activate { .. } | Job::Release { .. } | Job::Freeze { .. } => Ok(()),
+            Job::Activate { .. } | Job::Release { .. } | Job::Freeze { .. } | Job::Seal { .. } => Ok(()),
         }
     }
 

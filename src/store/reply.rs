@@ -19,7 +19,9 @@ impl Reply {
         match job {
             Job::Record(_, done) => Self::Record(done, Err(error)),
             Job::Activate { answer, .. } => Self::Activated(answer, Err(error)),
-            Job::Release { answer, .. } | Job::Freeze { answer } => Self::Done(answer, Err(error)),
+            Job::Release { answer, .. } | Job::Freeze { answer } | Job::Seal { answer } => {
+                Self::Done(answer, Err(error))
+            }
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum Job {
     Release { token: Token, answer: Answer<()> },
     /// Freezes the active generation unless one is being folded.
     Freeze { answer: Answer<()> },
+    /// A commit behind the last one.
+    Seal { answer: Answer<()> },
 }
 
 /// State of the fold, and the bell of everybody who waits for it.
@@ -53,6 +55,8 @@ pub(crate) struct FoldState {
     pub(crate) active_bytes: usize,
     /// Log bytes folded a second, lately; 0: not known.
     pub(crate) bytes_per_second: f64,
+    /// The last commit of the log has none behind it.
+    pub(crate) unsealed: bool,
 }
 
 impl FoldState {
@@ -156,6 +160,16 @@ impl Shared {
         let answer = change(&mut self.fold_state());
         self.bell.notify_all();
         answer
+    }
+
+    /// A commit of the log of this many bytes.
+    pub(crate) fn logged(&self, bytes: usize) {
+        let mut fold = self.fold_state();
+        fold.active_bytes += bytes;
+        if !std::mem::replace(&mut fold.unsealed, true) {
+            drop(fold);
+            self.bell.notify_all();
+        }
     }
 
     /// Waits while `waits` holds, at most `limit` if given.

@@ -128,6 +128,11 @@ impl Writer {
                 self.owners.release(token);
                 self.replies.push_back(Reply::Done(answer, Ok(())));
             }
+            Job::Seal { answer } => {
+                self.flush();
+                self.seal();
+                self.replies.push_back(Reply::Done(answer, Ok(())));
+            }
             Job::Freeze { answer } => {
                 self.flush();
                 freeze(&self.shared);
@@ -272,8 +277,19 @@ impl Writer {
         self.chunk.clear();
         self.project();
         shared.position.store(last.0, Ordering::Release);
-        shared.fold_state().active_bytes += bytes;
+        shared.logged(bytes);
         true
+    }
+
+    /// A commit behind the last one, while nobody waits for anything.
+    fn seal(&self) {
+        if self.shared.poisoned().is_some() {
+            return;
+        }
+        match self.log.seal() {
+            Ok(()) => self.shared.options.crash.reach(CrashPoint::AfterSeal),
+            Err(error) => self.shared.poison(format!("the log was not flushed: {error}")),
+        }
     }
 
     fn project(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use redb::TableDefinition;
 use stanchion::{
     ids::Name,
     port::{ListQuery, Loaded, Store},
@@ -69,13 +70,14 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// What a killed store holds, and what it held one commit before.
+struct Truth {
+    whole: Content,
+    undone: Content,
+}
+
 /// Reads a copy of the store after `damage`; a fault when the damage changed something and nobody says so.
-fn read_damaged(
-    from: &Path,
-    whole: &Content,
-    may_undo: bool,
-    damage: impl FnOnce(&Path),
-) -> Result<&'static str, String> {
+fn read_damaged(from: &Path, truth: &Truth, damage: impl FnOnce(&Path)) -> Result<&'static str, String> {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("copy");
     copy(from, &to);
@@ -87,16 +89,19 @@ fn read_damaged(
         Err(_) => Ok("panicked"),
         Ok(Found::Refused(_)) => Ok("refused"),
         Ok(Found::Quarantined(_)) => Ok("quarantined"),
-        Ok(Found::Content(found)) if found == *whole => Ok("whole"),
+        Ok(Found::Content(found)) if found == truth.whole => Ok("whole"),
         // Damage to the pages of the very last commit looks like a commit that was torn: it is undone, whole.
-        Ok(Found::Content(found)) if may_undo && is_earlier(&found, whole) => Ok("undone"),
+        Ok(Found::Content(found)) if found == truth.undone => Ok("undone"),
         Ok(Found::Content(found)) => {
             // The readers do not check every page; `verify` does.
             let checked = std::panic::catch_unwind(|| verify(&path, &StoreOptions::default()));
             match checked {
                 Ok(Ok(report)) if report.faults.is_empty() => {
-                    let lost: Vec<_> =
-                        whole.iter().filter(|(name, loaded)| found.get(*name) != Some(*loaded)).collect();
+                    let lost: Vec<_> = truth
+                        .whole
+                        .iter()
+                        .filter(|(name, loaded)| found.get(*name) != Some(*loaded))
+                        .collect();
                     let lost: Vec<String> = lost.iter().map(|(name, _)| name.to_string()).collect();
                     Err(format!("silently changed: {lost:?}"))
                 }
@@ -106,38 +111,46 @@ fn read_damaged(
     }
 }
 
-/// Whether every entity is as it is in `whole`, or at an earlier version.
-fn is_earlier(found: &Content, whole: &Content) -> bool {
-    let version = |loaded: &Loaded| loaded.head().map(|head| head.version);
-    found.iter().all(|(name, loaded)| {
-        whole.get(name).is_some_and(|then| loaded == then || version(loaded) < version(then))
-    })
+/// Content of a copy of the files at `from`, after `change`.
+fn copied(from: &Path, change: impl FnOnce(&Path)) -> Content {
+    let dir = tempfile::tempdir().unwrap();
+    copy(from, dir.path());
+    change(dir.path());
+    let found = runtime().block_on(content(&dir.path().join("app.redb")));
+    let Found::Content(content) = found else { panic!("a killed store is whole: {found:?}") };
+    content
+}
+
+/// Takes the last chunk out of the log, as if its commit had not been.
+fn undo_last(dir: &Path) {
+    const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+    let log = redb::Database::open(dir.join("app.redb-log")).unwrap();
+    let txn = log.begin_write().unwrap();
+    txn.open_table(LOG).unwrap().pop_last().unwrap().unwrap();
+    txn.commit().unwrap();
 }
 
 /// A store after some kills, and what it holds.
-fn killed_store(seed: u64) -> (Case, Content) {
+fn killed_store(seed: u64) -> (Case, Truth) {
     let mut case = Case::new(seed);
     for _ in 0..2 {
         case.live(End::Kill(Duration::from_millis(400)));
     }
-    let dir = tempfile::tempdir().unwrap();
-    copy(case.dir(), dir.path());
-    let Found::Content(whole) = runtime().block_on(content(&dir.path().join("app.redb"))) else {
-        panic!("a killed store is whole");
-    };
-    assert!(whole.len() > 20, "{} entities", whole.len());
-    (case, whole)
+    let truth = Truth { whole: copied(case.dir(), |_| ()), undone: copied(case.dir(), undo_last) };
+    assert!(truth.whole.len() > 20, "{} entities", truth.whole.len());
+    assert_ne!(truth.whole, truth.undone);
+    (case, truth)
 }
 
 #[test]
 fn a_flipped_bit_is_refused_or_changes_nothing_or_is_found_by_verify() {
     let seed = seed();
     let mut draw = Draw(seed);
-    let (case, whole) = killed_store(seed);
+    let (case, truth) = killed_store(seed);
     let mut outcomes: BTreeMap<String, u32> = BTreeMap::new();
     for number in 0..if campaign() { 500 } else { 24 } {
         let file = if number % 2 == 0 { "app.redb" } else { "app.redb-log" };
-        let outcome = read_damaged(case.dir(), &whole, true, |dir| {
+        let outcome = read_damaged(case.dir(), &truth, |dir| {
             let mut bytes = std::fs::read(dir.join(file)).unwrap();
             // Where something was written.
             let at = loop {
@@ -160,10 +173,10 @@ fn a_flipped_bit_is_refused_or_changes_nothing_or_is_found_by_verify() {
 fn a_torn_tail_of_the_log_is_refused_or_loses_nothing() {
     let seed = seed();
     let mut draw = Draw(seed);
-    let (case, whole) = killed_store(seed);
+    let (case, truth) = killed_store(seed);
     let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
     for number in 0..if campaign() { 200 } else { 12 } {
-        let outcome = read_damaged(case.dir(), &whole, true, |dir| {
+        let outcome = read_damaged(case.dir(), &truth, |dir| {
             let path = dir.join("app.redb-log");
             let mut bytes = std::fs::read(&path).unwrap();
             let from = bytes.len() - 1 - draw.below(bytes.len() as u64 - 1) as usize;
@@ -184,8 +197,8 @@ fn a_torn_tail_of_the_log_is_refused_or_loses_nothing() {
 #[test]
 fn a_store_that_lost_an_entity_is_not_taken_for_whole() {
     // Negative control: the comparison sees what is missing.
-    let (case, mut whole) = killed_store(3);
-    whole.insert(Name::new("account", "never").unwrap(), Loaded::default());
-    let fault = read_damaged(case.dir(), &whole, false, |_| ()).unwrap_err();
+    let (case, mut truth) = killed_store(3);
+    truth.whole.insert(Name::new("account", "never").unwrap(), Loaded::default());
+    let fault = read_damaged(case.dir(), &truth, |_| ()).unwrap_err();
     assert!(fault.contains("account/never"), "{fault}");
 }

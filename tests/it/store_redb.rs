@@ -452,3 +452,56 @@ async fn a_panic_of_the_writer_poisons_and_answers_everybody_with_unknown() {
     let again = open_on(&disk.cut().survivors(|_| false));
     assert_is_at(&again, token.entity, &a, 1, History::None).await;
 }
+
+/// Says after each seal how many commits were before it.
+struct Seals {
+    commits: AtomicU64,
+    sealed: tokio::sync::mpsc::UnboundedSender<u64>,
+}
+
+impl stanchion::store::CrashPoints for Seals {
+    fn reach(&self, point: stanchion::store::CrashPoint) {
+        use std::sync::atomic::Ordering::SeqCst;
+        match point {
+            stanchion::store::CrashPoint::AfterCommit => drop(self.commits.fetch_add(1, SeqCst)),
+            stanchion::store::CrashPoint::AfterSeal => {
+                let _ = self.sealed.send(self.commits.load(SeqCst));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_quiet_moment_no_flipped_bit_of_the_log_undoes_a_commit() {
+    // A database that finds its last commit damaged goes back to the one before, without a word.
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("app.redb"), dir.path().join("copy.redb"));
+    let (sealed, mut seals) = tokio::sync::mpsc::unbounded_channel();
+    let options = StoreOptions::default().crash_points(Arc::new(Seals { commits: counter(), sealed }));
+    let (a, store) = (name("a"), RedbStore::open(&path, options).unwrap());
+    let token = own(&store, &a).await;
+    write(&store, token, &a, 1..=3, History::Forever, &counter()).await;
+    while seals.recv().await.unwrap() < store.stats().commits {}
+    copy_files(&path, &copy);
+    let log = dir.path().join("copy.redb-log");
+    let (data, whole) = (std::fs::read(&copy).unwrap(), std::fs::read(&log).unwrap());
+    let written: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+    let (mut refused, mut untouched) = (0, 0);
+    for number in 0..300 {
+        let mut bytes = whole.clone();
+        bytes[written[number * written.len() / 300]] ^= 1 << (number % 8);
+        std::fs::write(&copy, &data).unwrap();
+        std::fs::write(&log, bytes).unwrap();
+        // The database library may also give up by a panic.
+        let opened = std::panic::catch_unwind(|| RedbStore::open(&copy, StoreOptions::default()));
+        let Ok(Ok(store)) = opened else {
+            refused += 1;
+            continue;
+        };
+        let head = store.load(token.entity).await.unwrap().and_then(|loaded| loaded.head().cloned()).unwrap();
+        assert_eq!(head.version, Version(3), "flip {number}");
+        untouched += 1;
+    }
+    assert!(refused > 0 && untouched > 0, "{refused} refused, {untouched} as before");
+}
