@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use stanchion_actors::{
     ids::{EntityId, Position, Version},
-    store::{Chain, Change, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project},
+    store::{Chain, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project},
 };
 
 use super::{
@@ -205,11 +205,7 @@ impl Puts for Mem {
     fn history(&mut self, entity: EntityId, entry: &Entry, encoded: &Bytes) {
         self.bytes += encoded.len() + ROW_OVERHEAD_BYTES;
         let patch = self.entities.entry(entity).or_default();
-        let full = match &entry.change {
-            Change::State(_) => true,
-            Change::Events { snapshot, .. } => snapshot.is_some(),
-        };
-        if !full {
+        if entry.change.state().is_none() {
             patch.tail = Some(entry.head.clone());
         }
         let version = entry.head.version;

@@ -90,9 +90,17 @@ pub(crate) fn rich(name: &Name, version: u64, history: History) -> Entry {
     }));
     let id = |seq| CommandId { origin: Origin::Session(uuid::Uuid::from_u128(7)), seq };
     let reply = Bytes::from(format!("reply {version}"));
-    entry.dedup.push(DedupOp::Remember(DedupRecord { id: id(version), fingerprint: 1, reply }));
+    let slot = |version: u64| u32::try_from(version).unwrap();
+    entry.dedup.push(DedupOp::Remember(DedupRecord {
+        id: id(version),
+        fingerprint: 1,
+        reply,
+        slot: slot(version),
+        settled_below: 0,
+        at: entry.head.updated,
+    }));
     if version > 4 {
-        entry.dedup.push(DedupOp::Forget(id(version - 4)));
+        entry.dedup.push(DedupOp::Forget(id(version - 4).origin, slot(version - 4)));
     }
     entry
 }
@@ -187,7 +195,7 @@ pub(crate) fn expected(name: &Name, versions: u64, history: History) -> Loaded {
         for op in &entry.dedup {
             match op {
                 DedupOp::Remember(record) => loaded.answers.push(record.clone()),
-                DedupOp::Forget(id) => loaded.answers.retain(|record| record.id != *id),
+                DedupOp::Forget(_, slot) => loaded.answers.retain(|record| record.slot != *slot),
                 _ => {}
             }
         }

@@ -12,8 +12,8 @@ use crate::{
     store::{DedupOp, DedupRecord, OriginRecord},
 };
 
-/// Settled answers are forgotten in groups of this size, so that most entries carry no forgetting.
-const FORGET_GROUP: usize = 16;
+/// Most places without an answer in use that are kept beside as many as are in use; more are given up.
+const SPARE_SLOTS: usize = 16;
 
 /// What is known of a command id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +39,48 @@ struct Answer {
     fingerprint: u64,
     reply: Bytes,
     version: Version,
+    slot: u32,
 }
 
-#[derive(Debug)]
+/// What is known of one origin.
+#[derive(Debug, Default)]
 struct Known {
-    record: OriginRecord,
+    settled_below: u64,
+    last_use: Timestamp,
+    /// Answers not settled, by number.
     answers: BTreeMap<u64, Answer>,
+    /// Places whose stored answer is settled.
+    free: Vec<u32>,
+    /// Above every place ever used.
+    next_slot: u32,
+}
+
+impl Known {
+    fn settle(&mut self, below: u64) {
+        self.settled_below = self.settled_below.max(below);
+        while let Some(first) = self.answers.first_entry()
+            && *first.key() < self.settled_below
+        {
+            self.free.push(first.remove().slot);
+        }
+    }
+
+    fn place(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.next_slot += 1;
+            self.next_slot - 1
+        })
+    }
+}
+
+/// A command that was handled, and its reply.
+#[derive(Debug)]
+pub(super) struct Handled {
+    pub(super) id: CommandId,
+    pub(super) fingerprint: u64,
+    pub(super) reply: Bytes,
+    /// The origin has settled all below.
+    pub(super) settled_below: u64,
 }
 
 /// The memory of one entity.
@@ -62,14 +98,18 @@ impl Dedup {
         version: Version,
     ) -> Self {
         let mut dedup = Self::default();
-        for (origin, record) in origins {
-            dedup.origins.insert(origin, Known { record, answers: BTreeMap::new() });
+        for (origin, OriginRecord { settled_below, last_use }) in origins {
+            dedup.origins.insert(origin, Known { settled_below, last_use, ..Known::default() });
         }
-        for DedupRecord { id, fingerprint, reply } in answers {
-            let blank = OriginRecord { settled_below: 0, last_use: Timestamp::default() };
-            let known =
-                dedup.origins.entry(id.origin).or_insert(Known { record: blank, answers: BTreeMap::new() });
-            known.answers.insert(id.seq, Answer { fingerprint, reply, version });
+        for DedupRecord { id, fingerprint, reply, slot, settled_below, at } in answers {
+            let known = dedup.origins.entry(id.origin).or_default();
+            known.settled_below = known.settled_below.max(settled_below);
+            known.last_use = known.last_use.max(at);
+            known.next_slot = known.next_slot.max(slot + 1);
+            known.answers.insert(id.seq, Answer { fingerprint, reply, version, slot });
+        }
+        for known in dedup.origins.values_mut() {
+            known.settle(0);
         }
         dedup
     }
@@ -86,7 +126,7 @@ impl Dedup {
                 Seen::Answered(answer.reply.clone(), answer.version)
             }
             Some(_) => Seen::Conflict,
-            None if id.seq < known.record.settled_below => Seen::Expired,
+            None if id.seq < known.settled_below => Seen::Expired,
             None => Seen::New,
         }
     }
@@ -94,46 +134,32 @@ impl Dedup {
     /// Whether a message of `sender` was consumed before. Messages of one sender come in order.
     #[must_use]
     pub(super) fn consumed(&self, sender: EntityId, seq: u64) -> bool {
-        self.origins.get(&Origin::Entity(sender)).is_some_and(|known| seq < known.record.settled_below)
+        self.origins.get(&Origin::Entity(sender)).is_some_and(|known| seq < known.settled_below)
     }
 
     /// Remembers that a message of `sender` is consumed.
     pub(super) fn consume(&mut self, sender: EntityId, seq: u64, now: Timestamp) -> DedupOp {
         let origin = Origin::Entity(sender);
         let record = OriginRecord { settled_below: seq + 1, last_use: now };
-        self.origins.insert(origin, Known { record, answers: BTreeMap::new() });
+        let known = Known { settled_below: seq + 1, last_use: now, ..Known::default() };
+        self.origins.insert(origin, known);
         DedupOp::Origin(origin, record)
     }
 
-    /// Remembers a reply, and forgets what its origin has settled.
-    pub(super) fn remember(
-        &mut self,
-        record: DedupRecord,
-        version: Version,
-        settled_below: u64,
-        now: Timestamp,
-    ) -> Vec<DedupOp> {
-        let origin = record.id.origin;
-        let mut ops = Vec::with_capacity(1);
-        let fresh = !self.origins.contains_key(&origin);
-        let blank = OriginRecord { settled_below: 0, last_use: now };
-        let known = self.origins.entry(origin).or_insert(Known { record: blank, answers: BTreeMap::new() });
-        known.answers.insert(
-            record.id.seq,
-            Answer { fingerprint: record.fingerprint, reply: record.reply.clone(), version },
-        );
-        ops.push(DedupOp::Remember(record));
-        let settled: Vec<u64> = known.answers.range(..settled_below).map(|(seq, _)| *seq).collect();
-        if settled.len() >= FORGET_GROUP {
-            for seq in settled {
-                known.answers.remove(&seq);
-                ops.push(DedupOp::Forget(CommandId { origin, seq }));
-            }
-            known.record.settled_below = known.record.settled_below.max(settled_below);
-        }
-        known.record.last_use = now;
-        if fresh || ops.len() > 1 {
-            ops.push(DedupOp::Origin(origin, known.record));
+    /// Remembers a reply, in a place whose answer its origin has settled if there is one.
+    pub(super) fn remember(&mut self, handled: Handled, version: Version, now: Timestamp) -> Vec<DedupOp> {
+        let Handled { id, fingerprint, reply, settled_below } = handled;
+        let known = self.origins.entry(id.origin).or_default();
+        known.settle(settled_below);
+        known.last_use = now;
+        let slot = known.place();
+        known.answers.insert(id.seq, Answer { fingerprint, reply: reply.clone(), version, slot });
+        let settled_below = known.settled_below;
+        let record = DedupRecord { id, fingerprint, reply, slot, settled_below, at: now };
+        let mut ops = vec![DedupOp::Remember(record)];
+        if known.free.len() > known.answers.len() + SPARE_SLOTS {
+            let spare = known.free.len() - SPARE_SLOTS.min(known.free.len());
+            ops.extend(known.free.drain(spare..).map(|slot| DedupOp::Forget(id.origin, slot)));
         }
         ops
     }
@@ -145,15 +171,14 @@ impl Dedup {
         let over: Vec<Origin> = self
             .origins
             .iter()
-            .filter(|(origin, known)| made_before(origin, oldest) && known.record.last_use < oldest)
+            .filter(|(origin, known)| made_before(origin, oldest) && known.last_use < oldest)
             .map(|(origin, _)| *origin)
             .collect();
         let mut ops = Vec::new();
         for origin in over {
-            let known = self.origins.remove(&origin);
-            for seq in known.into_iter().flat_map(|known| known.answers.into_keys()) {
-                ops.push(DedupOp::Forget(CommandId { origin, seq }));
-            }
+            let Some(known) = self.origins.remove(&origin) else { continue };
+            let used = known.answers.into_values().map(|answer| answer.slot);
+            ops.extend(known.free.into_iter().chain(used).map(|slot| DedupOp::Forget(origin, slot)));
             ops.push(DedupOp::Drop(origin));
         }
         ops
@@ -186,14 +211,14 @@ mod tests {
         CommandId { origin: Origin::Session(uuid::Uuid::from_u128(7)), seq }
     }
 
-    fn answer(seq: u64) -> DedupRecord {
-        DedupRecord { id: id(seq), fingerprint: seq, reply: Bytes::from(vec![seq as u8]) }
+    fn answer(seq: u64, settled_below: u64) -> Handled {
+        Handled { id: id(seq), fingerprint: seq, reply: Bytes::from(vec![seq as u8]), settled_below }
     }
 
     #[test]
     fn a_retry_gets_the_first_reply() {
         let mut dedup = Dedup::default();
-        dedup.remember(answer(1), Version(1), 1, Timestamp(5));
+        dedup.remember(answer(1, 1), Version(1), Timestamp(5));
         assert_eq!(dedup.seen(&id(1), 1, NEVER), Seen::Answered(Bytes::from_static(&[1]), Version(1)));
         assert_eq!(dedup.seen(&id(1), 2, NEVER), Seen::Conflict);
         assert_eq!(dedup.seen(&id(2), 2, NEVER), Seen::New);
@@ -203,11 +228,12 @@ mod tests {
     fn a_settled_command_is_expired_and_never_new() {
         let mut dedup = Dedup::default();
         for seq in 1..=40 {
-            dedup.remember(answer(seq), Version(seq), seq, Timestamp(5));
+            dedup.remember(answer(seq, seq), Version(seq), Timestamp(5));
         }
         assert_eq!(dedup.seen(&id(1), 1, NEVER), Seen::Expired);
         let remembered: usize = dedup.origins.values().map(|known| known.answers.len()).sum();
-        assert!(remembered <= FORGET_GROUP + 1, "memory is bounded by what is in flight: {remembered}");
+        assert_eq!(remembered, 1, "memory is bounded by what is in flight");
+        assert!(dedup.origins.values().all(|known| known.next_slot == 1), "and so are the stored rows");
         let kept = dedup.seen(&id(40), 40, NEVER);
         assert!(matches!(kept, Seen::Answered(..)));
     }
@@ -216,12 +242,14 @@ mod tests {
     fn what_is_stored_restores_to_the_same_memory() {
         let mut dedup = Dedup::default();
         let (mut origins, mut answers) = (HashMap::new(), BTreeMap::new());
-        for seq in 1..=100 {
-            for op in dedup.remember(answer(seq), Version(seq), seq.saturating_sub(3), Timestamp(9)) {
+        for seq in 1..=100_u64 {
+            // Now and then many are in flight.
+            let settled_below = if seq % 50 < 40 { 0 } else { seq.saturating_sub(3) };
+            for op in dedup.remember(answer(seq, settled_below), Version(seq), Timestamp(9)) {
                 match op {
-                    DedupOp::Remember(record) => drop(answers.insert(record.id.seq, record)),
+                    DedupOp::Remember(record) => drop(answers.insert(record.slot, record)),
                     DedupOp::Origin(origin, record) => drop(origins.insert(origin, record)),
-                    DedupOp::Forget(id) => drop(answers.remove(&id.seq)),
+                    DedupOp::Forget(_, slot) => drop(answers.remove(&slot)),
                     DedupOp::Drop(origin) => drop(origins.remove(&origin)),
                 }
             }
@@ -236,6 +264,7 @@ mod tests {
                 }
             }
         }
+        assert!(answers.len() <= 2 * SPARE_SLOTS + 4, "rows of a burst are given up: {}", answers.len());
     }
 
     #[test]
@@ -245,10 +274,11 @@ mod tests {
         let id = CommandId { origin: Origin::Session(uuid), seq: 1 };
         let mut dedup = Dedup::default();
         let ttl = Duration::from_secs(1);
-        dedup.remember(DedupRecord { id, fingerprint: 1, reply: Bytes::new() }, Version(1), 1, made);
+        let handled = Handled { id, fingerprint: 1, reply: Bytes::new(), settled_below: 1 };
+        dedup.remember(handled, Version(1), made);
         assert_eq!(dedup.expire(ttl, made.after(ttl)), vec![], "not yet");
         let later = made.after(ttl * 2);
-        assert_eq!(dedup.expire(ttl, later), vec![DedupOp::Forget(id), DedupOp::Drop(id.origin)]);
+        assert_eq!(dedup.expire(ttl, later), vec![DedupOp::Forget(id.origin, 0), DedupOp::Drop(id.origin)]);
         assert!(dedup.origins.is_empty());
         assert_eq!(dedup.seen(&id, 1, before(later, ttl)), Seen::Expired, "never run twice");
     }

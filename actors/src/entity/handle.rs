@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     active::{Active, Broken, DecideError, panic_text},
     ctx::Recorder,
-    dedup::{Seen, fingerprint},
+    dedup::{Handled, Seen, fingerprint},
     machine::{Completion, Input},
     mail::{Call, Item, Message, ReadFn, ReplyPort},
     record::Draft,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{FailureKind, Refusal, Unavailable},
     ids::{CommandId, EntityId, Name, Position, Timestamp},
-    store::{Consumed, DedupRecord, Due, InboxItem, Parked},
+    store::{Consumed, Due, InboxItem, Parked},
 };
 
 /// An input that found the outbox full is tried again after this long.
@@ -88,8 +88,8 @@ impl Active {
             reply.answer(Err(broken.0.clone()));
             return Err(broken);
         }
-        let record = DedupRecord { id, fingerprint: print, reply: decided.reply.clone() };
-        let dedup = self.dedup.remember(record, self.version().next(), settled_below, now);
+        let handled = Handled { id, fingerprint: print, reply: decided.reply.clone(), settled_below };
+        let dedup = self.dedup.remember(handled, self.version().next(), now);
         match self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now) {
             Ok(version) => {
                 self.go_on(decided.more);
@@ -222,11 +222,13 @@ impl Active {
         let accepted = outcome.and_then(|(decided, recorder)| {
             self.check_limits(&decided, &recorder).map(|()| (decided, recorder)).map_err(DecideError::Limit)
         });
+        let settled_below = item.settled_below;
         match accepted {
             Ok((decided, recorder)) => {
                 self.accept().inspect_err(|_| self.cell.poison(print))?;
-                let record = DedupRecord { id: item.id, fingerprint: print, reply: decided.reply };
-                let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
+                let handled =
+                    Handled { id: item.id, fingerprint: print, reply: decided.reply, settled_below };
+                let dedup = self.dedup.remember(handled, self.version().next(), now);
                 let draft = Draft { consumed, dedup, cause: item.cause, ..Draft::default() };
                 let version = self.record(decided.change, recorder, draft, now)?;
                 self.go_on(decided.more);
@@ -241,8 +243,8 @@ impl Active {
                 if matches!(error, DecideError::Limit(_)) {
                     self.undecided().inspect_err(|_| self.cell.poison(print))?;
                 }
-                let record = DedupRecord { id: item.id, fingerprint: print, reply: Bytes::new() };
-                let dedup = self.dedup.remember(record, self.version().next(), item.settled_below, now);
+                let handled = Handled { id: item.id, fingerprint: print, reply: Bytes::new(), settled_below };
+                let dedup = self.dedup.remember(handled, self.version().next(), now);
                 let parked = vec![parked("inbox", item.payload, &error.kind(), now)];
                 let draft = Draft { consumed, parked, dedup, cause: item.cause, ..Draft::default() };
                 self.consume_only(draft, back, now)

@@ -152,8 +152,10 @@ impl Active {
         }
         let next_message = self.head.as_ref().map_or(1, |head| head.next_message);
         let messages = self.messages(recorder.sends, next_message, version, now, &draft.cause);
-        let mut dedup = std::mem::take(&mut self.forget);
-        dedup.append(&mut draft.dedup);
+        let mut dedup = std::mem::take(&mut draft.dedup);
+        if !self.forget.is_empty() {
+            dedup.splice(..0, self.forget.drain(..));
+        }
         let status = self.machine.status();
         if self.head.as_ref().is_some_and(|head| head.status != status) {
             self.afters.push_back((version, After::Publish(status.clone())));
@@ -185,12 +187,8 @@ impl Active {
     }
 
     fn state_crc(&self, change: &Change) -> u32 {
-        let state = match change {
-            Change::State(state) => Some(state),
-            Change::Events { snapshot, .. } => snapshot.as_ref(),
-        };
         let before = self.head.as_ref().map_or(0, |head| head.state_crc);
-        state.map_or(before, |state| crc32c::crc32c(state))
+        change.state().map_or(before, |state| crc32c::crc32c(state))
     }
 
     /// Completes the change: the full state for agents, at intervals a snapshot for event-sourced entities.

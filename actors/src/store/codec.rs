@@ -1,5 +1,7 @@
 //! Bytes of stored values: a frame {format u8, schema u16, crc32c u32} before named MessagePack.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -47,9 +49,48 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_sized<T: Serialize>(value: &T, bytes: usize) -> Result<Vec<u8>, CodecError> {
-    let mut buffer = Vec::with_capacity(bytes);
+    Ok(encode_around(value, bytes, &Bytes::new())?.0)
+}
+
+/// [`encode_sized`], and where in the encoding the bytes of `part` lie, if it is part of `value` and not empty.
+///
+/// # Errors
+/// As [`encode`].
+pub(super) fn encode_around<T: Serialize>(
+    value: &T,
+    bytes: usize,
+    part: &Bytes,
+) -> Result<(Vec<u8>, Option<Range<usize>>), CodecError> {
+    let mut buffer = Noting { bytes: Vec::with_capacity(bytes), part, found: None };
     rmp_serde::encode::write_named(&mut buffer, value).map_err(|e| CodecError::Encode(e.to_string()))?;
-    Ok(buffer)
+    Ok((buffer.bytes, buffer.found))
+}
+
+/// A buffer that notes where one part, known by its address, was written.
+struct Noting<'a> {
+    bytes: Vec<u8>,
+    part: &'a Bytes,
+    found: Option<Range<usize>>,
+}
+
+impl std::io::Write for Noting<'_> {
+    fn write(&mut self, written: &[u8]) -> std::io::Result<usize> {
+        self.write_all(written)?;
+        Ok(written.len())
+    }
+
+    fn write_all(&mut self, written: &[u8]) -> std::io::Result<()> {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(written);
+        if !written.is_empty() && std::ptr::eq(written, self.part.as_ref()) {
+            self.found = Some(from..self.bytes.len());
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Decodes named MessagePack, without a frame; trailing bytes are refused.
@@ -141,6 +182,19 @@ mod tests {
         let plain = encode(&value).unwrap();
         assert_eq!(encode_sized(&value, 0).unwrap(), plain);
         assert_eq!(encode_framed(b"key", 3, &value).unwrap(), frame(b"key", 3, &plain));
+    }
+
+    #[test]
+    fn the_place_of_a_part_is_where_its_bytes_are() {
+        let part = Bytes::from_static(b"part");
+        let value = (Bytes::from_static(b"part of another"), part.clone(), 7);
+        let (encoded, place) = encode_around(&value, 0, &part).unwrap();
+        assert_eq!(encoded, encode(&value).unwrap());
+        let place = place.unwrap();
+        assert_eq!(&encoded[place.clone()], b"part");
+        assert_eq!(place.end + 1, encoded.len(), "the second one, before the number");
+        assert_eq!(encode_around(&value, 0, &Bytes::from_static(b"strange")).unwrap().1, None);
+        assert_eq!(encode_around(&(Bytes::new(), 7), 0, &Bytes::new()).unwrap().1, None);
     }
 
     #[test]

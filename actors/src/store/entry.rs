@@ -93,6 +93,24 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The full state, if the change carries one.
+    #[must_use]
+    pub fn state(&self) -> Option<&Bytes> {
+        match self {
+            Self::State(state) => Some(state),
+            Self::Events { snapshot, .. } => snapshot.as_ref(),
+        }
+    }
+
+    pub(super) fn state_mut(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Self::State(state) => Some(state),
+            Self::Events { snapshot, .. } => snapshot.as_mut(),
+        }
+    }
+}
+
 /// A put or delete in the entity's own key range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowOp {
@@ -232,6 +250,15 @@ pub struct DedupRecord {
     /// The encoded reply.
     #[serde(rename = "r")]
     pub reply: Bytes,
+    /// Its place among the answers of its origin: a later answer in the same place replaces it.
+    #[serde(rename = "p")]
+    pub slot: u32,
+    /// Every command of the origin below is settled: asked again, it is `Expired`.
+    #[serde(rename = "b")]
+    pub settled_below: u64,
+    /// When the command was handled.
+    #[serde(rename = "u")]
+    pub at: Timestamp,
 }
 
 /// What is kept of an origin beside its unsettled records.
@@ -254,9 +281,9 @@ pub enum DedupOp {
     /// Updates the origin's own row.
     #[serde(rename = "o")]
     Origin(Origin, OriginRecord),
-    /// Forgets an answer that its caller has settled.
+    /// Forgets what is in this place, whose caller has settled it.
     #[serde(rename = "f")]
-    Forget(CommandId),
+    Forget(Origin, u32),
     /// Forgets an origin whose time is over; its records are forgotten one by one beside.
     #[serde(rename = "x")]
     Drop(Origin),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     codec::{CodecError, encode_framed, frame},
-    entry::{Change, Checkpoint, Consumed, DedupOp, EffectOp, Entry, History, TimerOp},
+    entry::{Checkpoint, Consumed, DedupOp, EffectOp, Entry, History, TimerOp},
 };
 use crate::ids::{EntityId, Position};
 
@@ -40,7 +40,7 @@ pub trait Puts {
 
 /// Keys of rows.
 pub mod key {
-    use crate::ids::{CommandId, EntityId, Name, Origin, Position, Timestamp, Version};
+    use crate::ids::{EntityId, Name, Origin, Position, Timestamp, Version};
 
     /// Checkpoint.
     pub const CHECKPOINT: u8 = 0x00;
@@ -100,13 +100,13 @@ pub mod key {
     }
     /// An answer's key.
     #[must_use]
-    pub fn answer(entity: EntityId, id: &CommandId) -> Vec<u8> {
-        let origin = id.origin.key_bytes();
-        let mut key = Vec::with_capacity(9 + origin.len() + 8);
+    pub fn answer(entity: EntityId, origin: &Origin, slot: u32) -> Vec<u8> {
+        let origin = origin.key_bytes();
+        let mut key = Vec::with_capacity(9 + origin.len() + 4);
         key.extend_from_slice(&entity.0.to_be_bytes());
         key.push(ANSWER);
         key.extend_from_slice(&origin);
-        key.extend_from_slice(&id.seq.to_be_bytes());
+        key.extend_from_slice(&slot.to_be_bytes());
         key
     }
     /// A timer's key.
@@ -181,10 +181,7 @@ pub fn project(
     if entry.head.version.0 == 1 {
         put_value(puts, Table::Name, key::name(&entry.head.name), &entity)?;
     }
-    let state = match &entry.change {
-        Change::State(state) => Some(state),
-        Change::Events { snapshot, .. } => snapshot.as_ref(),
-    };
+    let state = entry.change.state();
     if let Some(state) = state {
         puts.checkpoint(entity, Checkpoint { head: entry.head.clone(), state: state.clone() });
     }
@@ -243,9 +240,11 @@ fn project_dedup(entity: EntityId, entry: &Entry, puts: &mut impl Puts) -> Resul
     for op in &entry.dedup {
         match op {
             DedupOp::Remember(record) => {
-                put_value(puts, Table::Entity, key::answer(entity, &record.id), record)?;
+                put_value(puts, Table::Entity, key::answer(entity, &record.id.origin, record.slot), record)?;
             }
-            DedupOp::Forget(id) => puts.delete(Table::Entity, key::answer(entity, id)),
+            DedupOp::Forget(origin, slot) => {
+                puts.delete(Table::Entity, key::answer(entity, origin, *slot));
+            }
             DedupOp::Origin(origin, record) => {
                 put_value(puts, Table::Entity, key::origin(entity, origin), &(origin, record))?;
             }

@@ -67,15 +67,15 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError`]; the chain is as before.
-    pub fn push(&mut self, entry: Entry) -> Result<(), ChainError> {
+    pub fn push(&mut self, mut entry: Entry) -> Result<(), ChainError> {
         let expected = self.version().next();
         if entry.head.version != expected {
             return Err(ChainError::Gap { expected, found: entry.head.version });
         }
-        let encoded = Bytes::from(codec::encode_sized(&entry, guessed_bytes(&entry))?);
         if self.is_full() {
             return Err(ChainError::Full);
         }
+        let encoded = encode_entry(&mut entry)?;
         self.bytes += encoded.len();
         if self.entries.is_empty() {
             // Most chains stay at one entry, and a list makes room for four by itself.
@@ -139,6 +139,18 @@ impl Chain {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// Encodes an entry; its full state, if it carries one, becomes a part of the encoding, so that it is kept once.
+fn encode_entry(entry: &mut Entry) -> Result<Bytes, CodecError> {
+    let nothing = Bytes::new();
+    let state = entry.change.state().unwrap_or(&nothing);
+    let (encoded, place) = codec::encode_around(entry, guessed_bytes(entry), state)?;
+    let encoded = Bytes::from(encoded);
+    if let (Some(place), Some(state)) = (place, entry.change.state_mut()) {
+        *state = encoded.slice(place);
+    }
+    Ok(encoded)
 }
 
 /// A little more than most entries of this shape take encoded.

@@ -214,12 +214,12 @@ impl EntryParts for Entry {
 
     fn with_answer(mut self, id: CommandId, reply: &[u8]) -> Self {
         let reply = Bytes::copy_from_slice(reply);
-        self.dedup.push(DedupOp::Remember(DedupRecord { id, fingerprint: id.seq, reply }));
+        self.dedup.push(DedupOp::Remember(answer(id, reply, self.head.updated)));
         self
     }
 
     fn without_answer(mut self, id: CommandId) -> Self {
-        self.dedup.push(DedupOp::Forget(id));
+        self.dedup.push(DedupOp::Forget(id.origin, slot(id)));
         self
     }
 
@@ -258,4 +258,13 @@ impl EntryParts for Entry {
         self.head.updated = Timestamp(START.0.saturating_add(micros));
         self
     }
+}
+
+fn slot(id: CommandId) -> u32 {
+    u32::try_from(id.seq & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// The record of an answer, in a place of its own.
+pub fn answer(id: CommandId, reply: Bytes, at: Timestamp) -> DedupRecord {
+    DedupRecord { id, fingerprint: id.seq, reply, slot: slot(id), settled_below: 0, at }
 }

@@ -13,8 +13,7 @@ pub(super) async fn an_answer_comes_back(rig: &mut Rig) -> Check {
     let entry = a.state(b"x").with_answer(command(1, 1), b"reply");
     rig.put(&a, entry).await?;
     for _ in ROUNDS {
-        let reply = Bytes::from_static(b"reply");
-        let expected = vec![DedupRecord { id: command(1, 1), fingerprint: 1, reply }];
+        let expected = vec![answer(command(1, 1), Bytes::from_static(b"reply"), Timestamp(START.0 + 1))];
         same("answers", &rig.loaded(a.entity()).await?.answers, &expected)?;
         rig.reopen().await?;
     }
@@ -46,6 +45,24 @@ pub(super) async fn an_answer_remembered_again_is_replaced(rig: &mut Rig) -> Che
         let answers = rig.loaded(a.entity()).await?.answers;
         same("answers", &answers.len(), &1)?;
         holds(answers.iter().all(|answer| answer.reply == b"new".as_slice()), "the reply is the new one")?;
+        rig.reopen().await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn an_answer_replaces_the_one_in_its_place(rig: &mut Rig) -> Check {
+    let mut a = rig.own("a").await?;
+    let entry = a.state(b"1").with_answer(command(1, 1), b"old");
+    rig.put(&a, entry).await?;
+    let mut entry = a.state(b"2").with_answer(command(1, 2), b"new");
+    for op in &mut entry.dedup {
+        if let DedupOp::Remember(record) = op {
+            record.slot = 1;
+        }
+    }
+    rig.put(&a, entry).await?;
+    for _ in ROUNDS {
+        same("ids", &ids(&rig.loaded(a.entity()).await?), &vec![command(1, 2)])?;
         rig.reopen().await?;
     }
     Ok(())

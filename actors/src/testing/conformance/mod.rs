@@ -35,14 +35,14 @@ mod prelude {
             Version,
         },
         store::{
-            Activated, Chain, Created, DedupRecord, Due, Effect, EffectOp, Entry, History, HistoryPage,
+            Activated, Chain, Created, DedupOp, Due, Effect, EffectOp, Entry, History, HistoryPage,
             Incarnation, ListQuery, Listed, Loaded, OriginRecord, OutMessage, Outcome, ROW_MAX_BYTES, Record,
             RefusedWhy, STATE_MAX_BYTES, StoreError, Timer, TimerOp, Token,
         },
         testing::{
             fixtures::{
-                EntryParts, START, chain, command, effect, inbox_item, message, name, name_of, state_entry,
-                timer,
+                EntryParts, START, answer, chain, command, effect, inbox_item, message, name, name_of,
+                state_entry, timer,
             },
             rig::{Check, Owned, Pending, Rig, applied, holds, outcome_of, record, said, same, within},
         },
@@ -160,6 +160,7 @@ macro_rules! __conformance_cases {
                 an_answer_comes_back
                 a_forgotten_answer_is_gone
                 an_answer_remembered_again_is_replaced
+                an_answer_replaces_the_one_in_its_place
                 answers_of_different_origins_are_apart
                 answers_of_different_entities_are_apart
                 an_origin_comes_back_as_last_written

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    ids::{EntityId, Position},
-    store::{Change, Checkpoint, Consumed, DedupOp, EffectOp, Entry, History, InboxItem, Loaded, TimerOp},
+    ids::{EntityId, Origin, Position},
+    store::{
+        Change, Checkpoint, Consumed, DedupOp, DedupRecord, EffectOp, Entry, History, InboxItem, Loaded,
+        TimerOp,
+    },
 };
 
 pub(super) enum Applied {
@@ -111,10 +114,12 @@ impl Found {
         for op in &entry.dedup {
             match op {
                 DedupOp::Remember(record) => {
-                    answers.retain(|answer| answer.id != record.id);
+                    answers.retain(|answer| !in_place(answer, &record.id.origin, record.slot));
                     answers.push(record.clone());
                 }
-                DedupOp::Forget(id) => answers.retain(|answer| answer.id != *id),
+                DedupOp::Forget(origin, slot) => {
+                    answers.retain(|answer| !in_place(answer, origin, *slot));
+                }
                 DedupOp::Origin(origin, record) => {
                     origins.retain(|(known, _)| known != origin);
                     origins.push((*origin, *record));
@@ -155,4 +160,8 @@ impl Found {
         };
         first.clamp(1, stored.head.version.0 + 1)
     }
+}
+
+fn in_place(answer: &DedupRecord, origin: &Origin, slot: u32) -> bool {
+    answer.id.origin == *origin && answer.slot == slot
 }
