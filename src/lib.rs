@@ -24,7 +24,7 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, ids, store as port,
+    error, flags, ids, store as port,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

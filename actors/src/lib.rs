@@ -11,6 +11,7 @@ mod coded;
 pub mod entity;
 pub mod env;
 pub mod error;
+pub mod flags;
 pub mod ids;
 pub mod moment;
 pub mod persistence;

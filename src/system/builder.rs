@@ -12,6 +12,7 @@ use stanchion_actors::{
         Activities, Directory, DynActivity, EntityOptions, Kind, KindError, MailboxOptions, Supervisors,
     },
     env::{Env, EnvParts, Waking},
+    flags::Flag,
     ids::Name,
     persistence::{StoreHandle, StoreOpener},
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
@@ -311,6 +312,7 @@ impl Builder {
         let draining = Arc::new(AtomicBool::new(false));
         let definitions = Arc::new(Definitions::default());
         let mut kinds = self.kinds;
+        kinds.push(agent_kind::<Flag>(EntityOptions::default()));
         kinds.push(run_kind(Arc::clone(&definitions), self.run_workers));
         let supervisors = Supervisors::new(self.shards, self.shards);
         let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;

@@ -11,6 +11,7 @@ use stanchion_actors::{
     entity::EntityAddress,
     env::Env,
     error::{CallFailure, Refusal},
+    flags::Flags,
     ids::{Name, NameError},
     store::{Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
@@ -107,6 +108,12 @@ impl System {
     #[must_use]
     pub fn workflows(&self) -> &Workflows {
         &self.workflows
+    }
+
+    /// Feature flags.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        Flags::new(Arc::clone(&self.env))
     }
 
     /// The store in force.

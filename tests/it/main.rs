@@ -22,6 +22,7 @@ mod documents;
 mod effects;
 mod entities;
 mod errors;
+mod flags;
 mod history;
 mod mailbox;
 mod outbox;
