@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use serde::Serialize;
 use stanchion_actors::{
     env::Env,
+    flags::Flags,
     ids::{Name, Version},
     store::{ListQuery, Store, StoreError},
     workflow::{
@@ -13,7 +14,7 @@ use stanchion_actors::{
 };
 
 use super::{
-    entities,
+    entities, flags,
     problem::Problem,
     request::Request,
     rows::{BackupRow, RunRow, RunShow, ToldRow},
@@ -93,12 +94,14 @@ impl Desk {
     fn workflows(&self) -> Result<&Workflows, Problem> {
         match &self.source {
             Source::System(_, workflows) => Ok(workflows),
-            Source::Store(_) => Err(Problem::fatal(
-                "store.only_read",
-                "the store is open for reading only",
-                "this process",
-                "open the system",
-            )),
+            Source::Store(_) => Err(only_read()),
+        }
+    }
+
+    pub(super) fn flags(&self) -> Result<Flags, Problem> {
+        match &self.source {
+            Source::System(env, _) => Ok(Flags::new(Arc::clone(env))),
+            Source::Store(_) => Err(only_read()),
         }
     }
 
@@ -110,6 +113,11 @@ impl Desk {
         let store = self.store();
         StoredRun::read(store.as_ref(), &self.definitions, id).await.map_err(|e| Problem::of_read(&e, id))
     }
+}
+
+fn only_read() -> Problem {
+    let what = "the store is open for reading only";
+    Problem::fatal("store.only_read", what, "this process", "open the system")
 }
 
 /// Answers a request.
@@ -133,6 +141,8 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
             let done = desk.workflows()?.retry(&run, step.as_deref()).await;
             told(&run, done, sink).await
         }
+        Request::FlagList => flags::list(desk, sink).await,
+        Request::FlagSet { flag, to, by, reason } => flags::set(desk, &flag, &to, &by, &reason, sink).await,
         Request::Backup { to, force } => backup(desk, &to, force, sink).await,
     }
 }

@@ -8,6 +8,7 @@
 mod client;
 mod desk;
 mod entities;
+mod flags;
 mod frame;
 mod msgpack;
 #[cfg(unix)]
@@ -30,5 +31,5 @@ pub use self::{
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
     problem::Problem,
     request::Request,
-    rows::{RunRow, RunShow, StepRow},
+    rows::{FlagRow, RunRow, RunShow, StepRow},
 };

@@ -57,6 +57,19 @@ pub enum Request {
         /// Only this failed step.
         step: Option<String>,
     },
+    /// Lists feature flags.
+    FlagList,
+    /// Sets a feature flag.
+    FlagSet {
+        /// Its name.
+        flag: String,
+        /// `on`, `off`, or a percentage.
+        to: String,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
     /// Writes a backup.
     Backup {
         /// The file, as an absolute path.
@@ -76,8 +89,13 @@ impl Request {
             | Self::History { .. }
             | Self::EntityList { .. }
             | Self::EntityShow { .. }
+            | Self::FlagList
             | Self::Backup { .. } => true,
-            Self::Pause { .. } | Self::Resume { .. } | Self::Cancel { .. } | Self::Retry { .. } => false,
+            Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Cancel { .. }
+            | Self::Retry { .. }
+            | Self::FlagSet { .. } => false,
         }
     }
 }

@@ -25,6 +25,23 @@ pub struct RunRow {
     pub updated_us: i64,
 }
 
+/// One flag of `flag ls`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlagRow {
+    /// Its name.
+    pub flag: String,
+    /// `switch` or `share`.
+    pub kind: String,
+    /// `true` or `false`, or the percentage of ids.
+    pub setting: serde_json::Value,
+    /// Who changed it last.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When, in Unix microseconds.
+    pub changed_us: i64,
+}
+
 /// One step of `show`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRow {

@@ -86,6 +86,9 @@ pub(crate) enum Command {
     /// Look at agents and other entities
     #[command(subcommand)]
     Entity(EntityCommand),
+    /// Look at feature flags, and set them
+    #[command(subcommand)]
+    Flag(FlagCommand),
     /// Check every checksum of a store that nobody holds
     Verify,
     /// Write a consistent copy, also while the store is in use
@@ -123,6 +126,25 @@ pub(crate) enum EntityCommand {
         /// As it was at this version
         #[arg(long, value_name = "VERSION")]
         at: Option<u64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FlagCommand {
+    /// List flags
+    Ls,
+    /// Set a flag that the program has defined
+    Set {
+        /// Its name
+        name: String,
+        /// on, off, or a percentage such as 12.5%
+        setting: String,
+        /// Who sets it
+        #[arg(long, value_name = "NAME", env = "USER", default_value = "cli", hide_env_values = true)]
+        by: String,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
     },
 }
 
@@ -208,6 +230,10 @@ impl Command {
                     return Err(Fault::usage(&what, "KIND/KEY", "give kind and key, such as counter/visits"));
                 };
                 Request::EntityShow { kind: kind.to_owned(), key: key.to_owned(), at }
+            }
+            Self::Flag(FlagCommand::Ls) => Request::FlagList,
+            Self::Flag(FlagCommand::Set { name, setting, by, reason }) => {
+                Request::FlagSet { flag: name, to: setting, by, reason }
             }
             Self::Backup(CopyArgs { file, force }) => {
                 let path = std::path::absolute(&file).ok();

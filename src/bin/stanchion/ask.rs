@@ -54,6 +54,7 @@ fn how(request: &Request) -> Human {
         Request::Pause { .. } | Request::Resume { .. } | Request::Cancel { .. } | Request::Retry { .. } => {
             Human::Told
         }
+        Request::FlagList | Request::FlagSet { .. } => Human::Flags(false),
         Request::Backup { .. } => Human::Copy,
         _ => Human::Lines,
     }

@@ -11,6 +11,8 @@ pub(crate) enum Human {
     Runs(bool),
     /// Entities, one a row; a head comes before the first.
     Entities(bool),
+    /// Flags, one a row; a head comes before the first.
+    Flags(bool),
     /// A run and its steps.
     Show,
     /// The state of an entity.
@@ -42,6 +44,12 @@ impl Human {
                 let head = row(&["KIND", "STATUS", "VERSION", "UPDATED", "KEY"]);
                 let updated = since(value.get("updated_us"));
                 let cells = [&*text("kind"), &text("status"), &text("version"), &updated, &text("key")];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::Flags(begun) => {
+                let head = row(&["FLAG", "KIND", "SETTING", "CHANGED BY", "CHANGED"]);
+                let changed = since(value.get("changed_us"));
+                let cells = [&*text("flag"), &text("kind"), &text("setting"), &text("by"), &changed];
                 headed(begun, &head, &row(&cells))
             }
             Self::Show => run(value),

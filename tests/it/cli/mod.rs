@@ -1,6 +1,7 @@
 //! The binary as users and scripts meet it: outputs, names and exit codes are a contract.
 
 mod entities;
+mod flags;
 mod held;
 mod interrupted;
 mod program;
