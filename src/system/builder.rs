@@ -311,7 +311,7 @@ impl Builder {
         let draining = Arc::new(AtomicBool::new(false));
         let definitions = Arc::new(Definitions::default());
         let mut kinds = self.kinds;
-        kinds.push(run_kind(Arc::clone(&definitions), self.run_workers));
+        kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
         let supervisors = Supervisors::new(self.shards, self.shards);
         let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;
         let env = Env::new(EnvParts {

@@ -17,6 +17,7 @@ use crate::{
         Completion, Decided, EntityOptions, Input, Kind, Machine, NotAccepted, Recorder, Restored, Style,
         TimerRequest, Unreadable,
     },
+    env::Waking,
     error::Refusal,
     store::{Change, History, ROW_MAX_BYTES, RowOp, Timer, decode, encode},
 };
@@ -39,9 +40,10 @@ pub(crate) fn step_row(step: u32) -> Bytes {
     Bytes::from(key)
 }
 
-/// The kind of workflow runs. `workers`, if given, is the number of workers of runs that are taken up again.
+/// The kind of workflow runs. `workers`, if given, is the number of workers of runs that are taken up again. A run
+/// that is not taken up starts nothing; it notes that whoever takes it up has to.
 #[must_use]
-pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>) -> Kind {
+pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>, waking: Waking) -> Kind {
     let options = EntityOptions { state_max_bytes: ROW_MAX_BYTES, ..EntityOptions::default() };
     Kind {
         name: Arc::from(RUN_KIND),
@@ -50,9 +52,9 @@ pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>) -> Kind {
         style: Style::Events,
         is_run: true,
         options,
-        machine: Arc::new(move |_| {
-            let definitions = Arc::clone(&definitions);
-            Box::new(RunMachine { definitions, workers, run: None, card: None, sound: true })
+        machine: Arc::new(move |name| {
+            let (definitions, held) = (Arc::clone(&definitions), !waking.takes_up(name));
+            Box::new(RunMachine { definitions, workers, held, run: None, card: None, sound: true })
         }),
         render: Arc::new(crate::agent::render),
     }
@@ -69,6 +71,8 @@ pub struct LiveRun {
 struct RunMachine {
     definitions: Arc<Definitions>,
     workers: Option<u32>,
+    /// Nobody here performs what would start.
+    held: bool,
     card: Option<RunCard>,
     run: Option<LiveRun>,
     /// False while the engine moves: a panic then leaves the state between two events.
@@ -267,6 +271,7 @@ impl RunMachine {
         let continued = matches!(input, RunInput::Continue);
         self.sound = false;
         let now = recorder.now().0;
+        run.state.hold(self.held);
         let decision = run.state.advance(&run.definition, input, now, &mut || draw(recorder));
         self.sound = true;
         let decision = match decision {
@@ -288,8 +293,9 @@ impl RunMachine {
         }
         let definition = Arc::clone(&run.definition);
         let more = decision.more;
-        if more {
-            // Durable: a process that ends before it went on goes on after it.
+        if more || decision.held_back {
+            // Durable: a process that ends before it went on goes on after it, and one that starts nothing leaves
+            // it to the next.
             let timer = Timer { id: CONTINUE.to_owned(), due: recorder.now(), payload: Bytes::new() };
             recorder.timer(TimerRequest::Set(timer));
         } else if continued {
