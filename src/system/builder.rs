@@ -313,7 +313,7 @@ impl Builder {
         let definitions = Arc::new(Definitions::default());
         let mut kinds = self.kinds;
         kinds.push(agent_kind::<Flag>(EntityOptions::default()));
-        kinds.push(run_kind(Arc::clone(&definitions), self.run_workers));
+        kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
         let supervisors = Supervisors::new(self.shards, self.shards);
         let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;
         let env = Env::new(EnvParts {

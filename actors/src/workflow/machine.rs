@@ -1,26 +1,24 @@
 //! A workflow run behind bytes: the engine as an entity.
 
-use std::{any::Any, sync::Arc, time::Duration};
+mod record;
+
+use std::{any::Any, sync::Arc};
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use super::{
     command::{RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply},
     definition::{DefinitionHash, ValidDefinition},
     registry::Definitions,
-    run::{
-        AttemptId, AttemptResult, Decision, OutputRow, RowKey, RunEffect, RunEvent, RunInput, RunState,
-        TimerId,
-    },
+    run::{AttemptId, OutputRow, RunEvent, RunInput, RunState, TimerId},
 };
 use crate::{
     entity::{
-        Completion, Decided, EffectRequest, EntityOptions, Failure, Input, Kind, Machine, NotAccepted,
-        Recorder, Restored, Style, TimerRequest, Unreadable,
+        Completion, Decided, EntityOptions, Input, Kind, Machine, NotAccepted, Recorder, Restored, Style,
+        TimerRequest, Unreadable,
     },
+    env::Waking,
     error::Refusal,
-    ids::Timestamp,
     store::{Change, History, ROW_MAX_BYTES, RowOp, Timer, decode, encode},
 };
 
@@ -42,16 +40,10 @@ pub(crate) fn step_row(step: u32) -> Bytes {
     Bytes::from(key)
 }
 
-fn row_key(key: RowKey) -> Bytes {
-    match key {
-        RowKey::Step(step) => step_row(step),
-        RowKey::Run => Bytes::from_static(OUTPUT_ROW),
-    }
-}
-
-/// The kind of workflow runs. `workers`, if given, is the number of workers of runs that are taken up again.
+/// The kind of workflow runs. `workers`, if given, is the number of workers of runs that are taken up again. A run
+/// that is not taken up starts nothing; it notes that whoever takes it up has to.
 #[must_use]
-pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>) -> Kind {
+pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>, waking: Waking) -> Kind {
     let options = EntityOptions { state_max_bytes: ROW_MAX_BYTES, ..EntityOptions::default() };
     Kind {
         name: Arc::from(RUN_KIND),
@@ -60,9 +52,9 @@ pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>) -> Kind {
         style: Style::Events,
         is_run: true,
         options,
-        machine: Arc::new(move |_| {
-            let definitions = Arc::clone(&definitions);
-            Box::new(RunMachine { definitions, workers, run: None, card: None, sound: true })
+        machine: Arc::new(move |name| {
+            let (definitions, held) = (Arc::clone(&definitions), !waking.takes_up(name));
+            Box::new(RunMachine { definitions, workers, held, run: None, card: None, sound: true })
         }),
         render: Arc::new(crate::agent::render),
     }
@@ -79,6 +71,8 @@ pub struct LiveRun {
 struct RunMachine {
     definitions: Arc<Definitions>,
     workers: Option<u32>,
+    /// Nobody here performs what would start.
+    held: bool,
     card: Option<RunCard>,
     run: Option<LiveRun>,
     /// False while the engine moves: a panic then leaves the state between two events.
@@ -250,8 +244,10 @@ impl RunMachine {
     fn attempt_ended(&self, completion: &Completion) -> Option<RunInput> {
         let run = self.run.as_ref()?;
         let (effect, attempt, result) = match completion {
-            Completion::Succeeded { effect, attempt, output } => (effect, *attempt, output_of(output)),
-            Completion::Failed { effect, attempt, failure } => (effect, *attempt, failed(failure)),
+            Completion::Succeeded { effect, attempt, output } => {
+                (effect, *attempt, record::output_of(output))
+            }
+            Completion::Failed { effect, attempt, failure } => (effect, *attempt, record::failed(failure)),
             Completion::Returned { .. } => return None,
         };
         let (step, undo) = match run.definition.step_number(effect) {
@@ -275,6 +271,7 @@ impl RunMachine {
         let continued = matches!(input, RunInput::Continue);
         self.sound = false;
         let now = recorder.now().0;
+        run.state.hold(self.held);
         let decision = run.state.advance(&run.definition, input, now, &mut || draw(recorder));
         self.sound = true;
         let decision = match decision {
@@ -296,53 +293,17 @@ impl RunMachine {
         }
         let definition = Arc::clone(&run.definition);
         let more = decision.more;
-        if more {
-            // Durable: a process that ends before it went on goes on after it.
+        if more || decision.held_back {
+            // Durable: a process that ends before it went on goes on after it, and one that starts nothing leaves
+            // it to the next.
             let timer = Timer { id: CONTINUE.to_owned(), due: recorder.now(), payload: Bytes::new() };
             recorder.timer(TimerRequest::Set(timer));
         } else if continued {
             recorder.timer(TimerRequest::Clear(CONTINUE.to_owned()));
         }
-        let events = record(&definition, decision, ended, recorder)?;
+        let events = record::record(&definition, decision, ended, recorder)?;
         Ok(Decided { change: Some(Change::Events { events, snapshot: None }), reply, more })
     }
-}
-
-/// Records rows, effects and timers; answers the encoded events.
-fn record(
-    definition: &ValidDefinition,
-    decision: Decision,
-    ended: Option<AttemptId>,
-    recorder: &mut Recorder,
-) -> Result<Vec<Bytes>, NotAccepted> {
-    for row in decision.rows {
-        recorder.row(RowOp { key: row_key(row.key), value: Some(Bytes::from(row.bytes)) });
-    }
-    for effect in decision.effects {
-        match effect {
-            RunEffect::StartAttempt { attempt, activity, input, timeout } => {
-                // An attempt whose timeout is below the resolution of a millisecond still has one.
-                let least = Duration::from_millis(1);
-                recorder.effect(EffectRequest::Start {
-                    id: effect_id(definition, attempt),
-                    activity: activity.into(),
-                    attempt: attempt.attempt,
-                    input: Bytes::from(encoded(&input)?),
-                    timeout: timeout.map_or(Duration::ZERO, |timeout| timeout.max(least)),
-                });
-            }
-            RunEffect::CancelAttempt(attempt) if Some(attempt) == ended => {}
-            RunEffect::CancelAttempt(attempt) => {
-                recorder.effect(EffectRequest::Cancel { id: effect_id(definition, attempt) });
-            }
-            RunEffect::SetTimer { timer, due_us } => {
-                let (id, due) = (timer.to_u64().to_string(), Timestamp(due_us));
-                recorder.timer(TimerRequest::Set(Timer { id, due, payload: Bytes::new() }));
-            }
-            RunEffect::ClearTimer(timer) => recorder.timer(TimerRequest::Clear(timer.to_u64().to_string())),
-        }
-    }
-    decision.events.iter().map(|event| encoded(event).map(Bytes::from)).collect()
 }
 
 /// Folds what is stored into a state. The run's input and outputs are given back afterwards.
@@ -361,35 +322,6 @@ pub(crate) fn restore_state(
         state.evolve(definition, &event);
     }
     Ok(state)
-}
-
-fn effect_id(definition: &ValidDefinition, attempt: AttemptId) -> String {
-    let step = definition.step_id(attempt.step);
-    if attempt.undo { format!("{step}{UNDO}") } else { step.to_owned() }
-}
-
-fn output_of(output: &[u8]) -> AttemptResult {
-    match decode::<Value>(output) {
-        Ok(value) => AttemptResult::Completed(value),
-        Err(e) => {
-            let message = format!("the output has no JSON form: {e}");
-            AttemptResult::Failed(super::run::Failure::permanent("activity.bad_output", message))
-        }
-    }
-}
-
-fn failed(failure: &Failure) -> AttemptResult {
-    match failure.code.as_str() {
-        Failure::TIMED_OUT => AttemptResult::TimedOut,
-        Failure::PANICKED => AttemptResult::Panicked(failure.message.clone()),
-        Failure::CANCELLED => AttemptResult::Cancelled,
-        _ => AttemptResult::Failed(super::run::Failure {
-            code: failure.code.clone(),
-            message: failure.message.clone(),
-            retryable: failure.retryable,
-            retry_after_ms: failure.retry_after_ms,
-        }),
-    }
 }
 
 /// A number in `[0, 1)` with 53 random bits.

@@ -45,6 +45,7 @@ impl RunState {
         let mut turn = Turn { state: self, def, now_us, draw, out: Decision::default(), input_bytes: 0 };
         turn.input(input)?;
         turn.settle();
+        turn.out.held_back = turn.is_held_back();
         Ok(turn.out)
     }
 
@@ -103,7 +104,19 @@ impl Turn<'_> {
     }
 
     fn may_start(&self) -> bool {
+        !self.state.memory.held && self.is_startable()
+    }
+
+    fn is_startable(&self) -> bool {
         self.state.kept.phase == Phase::Running && self.state.running() < self.workers()
+    }
+
+    /// Whether something would start, were the run not held.
+    fn is_held_back(&self) -> bool {
+        let kept = &self.state.kept;
+        let steps = !kept.ready.is_empty() && self.is_startable();
+        let undo = kept.phase == Phase::Undoing && !kept.undo.is_empty() && self.undo_is_idle();
+        self.state.memory.held && (steps || undo)
     }
 
     fn workers(&self) -> u32 {

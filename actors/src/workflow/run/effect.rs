@@ -16,6 +16,8 @@ pub struct Decision {
     pub effects: Vec<RunEffect>,
     /// More follows: the entry has [`EVENTS_MAX`] events; advance with [`super::RunInput::Continue`] next.
     pub more: bool,
+    /// Something would have started, were the run not held, see [`super::RunState::hold`].
+    pub held_back: bool,
 }
 
 /// Events after which a decision is cut, so that its entry stays below 1 MiB whatever the events hold.

@@ -41,6 +41,11 @@ impl RunState {
         self.memory.input = input;
     }
 
+    /// While held, no attempt starts: what is ready starts with the first input after that. Not stored.
+    pub fn hold(&mut self, held: bool) {
+        self.memory.held = held;
+    }
+
     /// The run's input.
     #[must_use]
     pub fn input(&self) -> &Value {

@@ -132,6 +132,8 @@ pub(super) struct NeedCounts {
 pub(super) struct Memory {
     pub(super) input: Value,
     pub(super) outputs: HashMap<u32, Value>,
+    /// No attempt starts: nobody here performs it.
+    pub(super) held: bool,
 }
 
 /// Where a run stands, as shown to users.

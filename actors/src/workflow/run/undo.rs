@@ -13,9 +13,13 @@ impl Turn<'_> {
         self.state.kept.undoing.as_ref().is_none_or(|undoing| !undoing.running && undoing.due_us.is_none())
     }
 
-    /// Starts the next attempt of the compensation on top, or ends the run when all is undone.
+    /// Starts the next attempt of the compensation on top, unless the run is held, or ends the run when all is
+    /// undone.
     pub(super) fn undo_next(&mut self) {
         let Some(&step) = self.state.kept.undo.last() else { return self.all_undone() };
+        if self.state.memory.held {
+            return;
+        }
         let Some(plan) = self.def.step(step).and_then(|plan| plan.compensation.as_ref()) else { return };
         let before = self.state.kept.undoing.as_ref().filter(|undoing| undoing.step == step);
         let attempt = before.map_or(0, |undoing| undoing.attempt).saturating_add(1);

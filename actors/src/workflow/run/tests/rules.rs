@@ -567,3 +567,29 @@ fn a_long_cascade_is_cut_into_entries_of_bounded_size() {
     );
     assert_eq!(run.tell(RunInput::Continue), Ok(Decision::default()));
 }
+
+#[test]
+fn a_held_run_starts_nothing_and_goes_on_when_it_is_taken_up() {
+    let mut run = Run { def: chain().build().validate().unwrap(), state: RunState::new(), now_us: 0 };
+    run.state.hold(true);
+    let started = run.tell(RunInput::Start { input: Value::Null, workers: 1 }).unwrap();
+    assert_eq!(kinds(&started, &run.def), ["run_started"]);
+    assert!(started.held_back && started.effects.is_empty() && !started.more);
+    run.state.hold(false);
+    let taken_up = run.tell(RunInput::Continue).unwrap();
+    assert_eq!(kinds(&taken_up, &run.def), ["step_started a 1"]);
+    assert!(!taken_up.held_back);
+}
+
+#[test]
+fn a_held_run_undoes_nothing_and_goes_on_when_it_is_taken_up() {
+    let mut run = saga_at_d(false);
+    run.state.hold(true);
+    let failed = run.fail(3, 1);
+    assert_eq!(kinds(&failed, &run.def), ["step_failed d 1"]);
+    assert!(failed.held_back);
+    assert_eq!(run.state.status(), RunStatus::Compensating);
+    run.state.hold(false);
+    let taken_up = run.tell(RunInput::Recovered { workers: None }).unwrap();
+    assert_eq!(kinds(&taken_up, &run.def), ["run_recovered", "compensation_started c 1"]);
+}
