@@ -242,16 +242,17 @@ fn check_entity(
     {
         report.fault(name(Table::Entity), &key::checkpoint(entity), "the state is not what its head says");
     }
-    check_history(snapshot, entity, &head, version_of(state.map(|s| s.head).as_ref()), report)
+    check_history(snapshot, entity, &head, state.as_ref(), report)
 }
 
 fn check_history(
     snapshot: &Snapshot,
     entity: EntityId,
     head: &Head,
-    state: Version,
+    checkpoint: Option<&Checkpoint>,
     report: &mut VerifyReport,
 ) -> Result<(), StoreError> {
+    let state = version_of(checkpoint.map(|checkpoint| &checkpoint.head));
     let items = snapshot.history(entity, Version(1), usize::MAX, |_| true)?;
     let mut before: Option<Version> = None;
     for item in &items {
@@ -260,6 +261,12 @@ fn check_history(
         let key = key::history(entity, item.version);
         if entry.head.version != item.version {
             report.fault(name(Table::History), &key, format!("the entry has version {}", entry.head.version));
+        }
+        if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.head.version == item.version)
+            && (entry.head != checkpoint.head || entry.change.state() != Some(&checkpoint.state))
+        {
+            let key = key::checkpoint(entity);
+            report.fault(name(Table::Entity), &key, "the state is not that of the entry that wrote it");
         }
         let kept_all = entry.head.history != History::None || item.version > state;
         if kept_all && before.is_some_and(|before| before.next() != item.version && before != state) {

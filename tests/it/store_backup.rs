@@ -204,20 +204,38 @@ async fn verify_finds_what_whole_rows_say_against_each_other() {
     assert!(found.iter().any(|f| f.cause.contains("two names")), "{found:?}");
 }
 
+/// Changes the stored state of an entity, with checksums that hold.
+fn change_state(
+    txn: &redb::WriteTransaction,
+    entity: EntityId,
+    plant: impl FnOnce(&mut stanchion_actors::store::Checkpoint),
+) {
+    let row = key::checkpoint(entity);
+    change(txn, ENTITY, &row, |value| {
+        let (schema, body) = stanchion_actors::store::unframe(&row, value).unwrap();
+        let mut checkpoint = stanchion_actors::store::decode(body).unwrap();
+        plant(&mut checkpoint);
+        *value = frame(&row, schema, &stanchion_actors::store::encode(&checkpoint).unwrap());
+    });
+}
+
 #[tokio::test]
 async fn verify_finds_a_state_that_is_not_what_its_head_says() {
+    let another = bytes::Bytes::from_static(b"another state");
+    let found = faults(|txn, entity| change_state(txn, entity, |stored| stored.state = another)).await;
+    assert!(found.iter().any(|f| f.table == "e" && f.cause.contains("its head says")), "{found:?}");
+}
+
+#[tokio::test]
+async fn verify_finds_a_state_that_no_entry_wrote() {
     let found = faults(|txn, entity| {
-        let row = key::checkpoint(entity);
-        change(txn, ENTITY, &row, |value| {
-            let (schema, body) = stanchion_actors::store::unframe(&row, value).unwrap();
-            let mut checkpoint: stanchion_actors::store::Checkpoint =
-                stanchion_actors::store::decode(body).unwrap();
-            checkpoint.state = bytes::Bytes::from_static(b"another state");
-            *value = frame(&row, schema, &stanchion_actors::store::encode(&checkpoint).unwrap());
+        change_state(txn, entity, |stored| {
+            stored.state = bytes::Bytes::from_static(b"another state");
+            stored.head.state_crc = crc32c::crc32c(&stored.state);
         });
     })
     .await;
-    assert!(found.iter().any(|f| f.table == "e" && f.cause.contains("head")), "{found:?}");
+    assert!(found.iter().any(|f| f.table == "e" && f.cause.contains("that wrote it")), "{found:?}");
 }
 
 #[tokio::test]
