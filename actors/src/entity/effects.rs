@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     env::Env,
+    health::{Counter, Vital},
     ids::{Cause, Name},
     moment::{Moment, Observer},
     store::Effect,
@@ -126,12 +127,23 @@ struct Attempt {
     progress: Arc<Mutex<Progress>>,
 }
 
+/// `started` attempts are `succeeded`, `failed`, `cancelled` or run still, or ended with their runner.
+#[derive(Clone)]
+struct Counts {
+    started: Counter,
+    succeeded: Counter,
+    failed: Counter,
+    cancelled: Counter,
+}
+
 /// State of the runner.
 pub struct TaskSupervisorState {
     scope: TaskScope,
     activities: Arc<Activities>,
     places: Arc<Semaphore>,
     running: Running,
+    counts: Counts,
+    _vital: Vital,
     observer: Observer,
     _counted: ActorGuard,
 }
@@ -153,7 +165,16 @@ impl Actor for TaskSupervisorActor {
         for cell in env.directory().cells().into_iter().filter(taken_up) {
             cell.push_internal(Item::Recover);
         }
+        let vital = env.vitals().begin("task-supervisor");
+        vital.up();
         Ok(TaskSupervisorState {
+            counts: Counts {
+                started: vital.counter("started"),
+                succeeded: vital.counter("succeeded"),
+                failed: vital.counter("failed"),
+                cancelled: vital.counter("cancelled"),
+            },
+            _vital: vital,
             scope: env.tasks().child("activities"),
             activities,
             places: Arc::new(Semaphore::new(limit.max(1))),
@@ -204,11 +225,12 @@ impl TaskSupervisorState {
         let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
         self.lock().insert(key.clone(), attempt);
         let (places, running) = (Arc::clone(&self.places), Arc::clone(&self.running));
-        let observer = self.observer.clone();
+        let (observer, counts) = (self.observer.clone(), self.counts.clone());
+        counts.started.add(1);
         let spawned = self.scope.spawn("activity", async move {
             let place = tokio::select! {
                 place = places.acquire_owned() => place,
-                () = cancel.cancelled() => return,
+                () = cancel.cancelled() => return counts.cancelled.add(1),
             };
             // Closed never: the semaphore lives as long as the tasks that wait for it.
             let Ok(_place) = place else { return };
@@ -216,6 +238,11 @@ impl TaskSupervisorState {
             let result = run_attempt(activity.as_ref(), ctx, &effect, &cancel).await;
             observer.reach(Moment::EffectEnd);
             forget(&running, &key, effect.attempt);
+            match &result {
+                Some(Ok(_)) => counts.succeeded.add(1),
+                Some(Err(_)) => counts.failed.add(1),
+                None => counts.cancelled.add(1),
+            }
             if let Some(result) = result {
                 report(&cell, &effect, result);
             }
