@@ -24,7 +24,9 @@ pub use stanchion_actors::{
     clock,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
-    error, flags, ids, store as port,
+    error, flags,
+    health::{self, Health, Stats, Status},
+    ids, store as port,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

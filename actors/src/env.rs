@@ -13,6 +13,7 @@ use ractor::ActorRef;
 use crate::{
     clock::Clock,
     entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
+    health::{Health, Stats, Vitals},
     ids::{Name, Timestamp},
     moment::Observer,
     persistence::{PersistenceMsg, StoreHandle},
@@ -92,6 +93,9 @@ impl Waking {
     }
 }
 
+/// What the persistence actor is called where services are listed.
+pub(crate) const PERSISTENCE: &str = "persistence";
+
 /// What an environment is made of.
 pub struct EnvParts {
     /// Id of the system; prefix of its actors' names.
@@ -118,6 +122,7 @@ pub struct EnvParts {
 pub struct Env {
     parts: EnvParts,
     services: Services,
+    vitals: Vitals,
     volatiles: Volatiles,
     seed: AtomicU64,
     began: Timestamp,
@@ -143,6 +148,7 @@ impl Env {
         let seed = AtomicU64::new(parts.seed);
         let session = RwLock::new((began, Session::begun_at(began)));
         Arc::new(Self {
+            vitals: Vitals::new(Arc::clone(&parts.clock)),
             parts,
             services: Services::default(),
             volatiles: Volatiles::default(),
@@ -201,6 +207,31 @@ impl Env {
         &self.services
     }
 
+    /// What the services write down of themselves.
+    #[must_use]
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// How each service is, by name; a look, whatever the services do.
+    #[must_use]
+    pub fn health(&self) -> Vec<(String, Health)> {
+        if let Some(why) = self.store().current().poisoned() {
+            self.vitals.doubt(PERSISTENCE, &format!("the store is poisoned: {why}"));
+        }
+        self.vitals.health()
+    }
+
+    /// What each service has counted, by name; a look, whatever the services do.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(String, Stats)> {
+        let mut stats = self.vitals.stats();
+        if let Some((_, own)) = stats.iter_mut().find(|(name, _)| name == PERSISTENCE) {
+            own.counters.extend(self.store().current().stats().named());
+        }
+        stats
+    }
+
     /// Volatile kinds and actors.
     #[must_use]
     pub fn volatiles(&self) -> &Volatiles {
@@ -233,6 +264,7 @@ impl Env {
 
     /// Refuses new external commands from here on; completions and timers still enter.
     pub fn start_draining(&self) {
+        self.vitals.drain();
         self.parts.draining.store(true, Ordering::Release);
     }
 

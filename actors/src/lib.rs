@@ -12,6 +12,7 @@ pub mod entity;
 pub mod env;
 pub mod error;
 pub mod flags;
+pub mod health;
 pub mod ids;
 pub mod moment;
 pub mod persistence;

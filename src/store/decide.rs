@@ -48,11 +48,18 @@ impl Owners {
         Activated::Granted(Token { entity, boot: self.boot, activation: self.fences.raise(entity.0) })
     }
 
-    /// Ends a token; an older one changes nothing.
-    pub(crate) fn release(&mut self, token: Token) {
-        if token.boot == self.boot && self.fences.forget(token.entity.0, token.activation) {
+    /// Ends a token; an older one changes nothing. Whether it was in force.
+    pub(crate) fn release(&mut self, token: Token) -> bool {
+        let in_force = token.boot == self.boot && self.fences.forget(token.entity.0, token.activation);
+        if in_force {
             self.released.push(token.entity);
         }
+        in_force
+    }
+
+    /// Forgets an entity of which nothing is stored.
+    pub(crate) fn drop_empty(&mut self, entity: EntityId) {
+        self.known.remove(&entity);
     }
 
     /// Forgets what was released; call when the batch can be read.

@@ -61,6 +61,16 @@ impl Pending {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a number back of which nothing is stored; whether there was one.
+    pub(crate) fn forget(&self, entity: EntityId) -> bool {
+        let mut inner = self.lock();
+        let name = inner.by_entity.remove(&entity);
+        if let Some(name) = &name {
+            inner.by_name.remove(name);
+        }
+        name.is_some()
+    }
+
     /// These are stored: they are found in the view from here on.
     pub(crate) fn settle(&self, entities: &mut Vec<EntityId>) {
         if entities.is_empty() {

@@ -125,7 +125,9 @@ impl Writer {
                 self.replies.push_back(Reply::Activated(answer, decided));
             }
             Job::Release { token, answer } => {
-                self.owners.release(token);
+                if self.owners.release(token) && !self.born.contains(&token.entity) {
+                    self.drop_empty(token.entity);
+                }
                 self.replies.push_back(Reply::Done(answer, Ok(())));
             }
             Job::Seal { answer } => {
@@ -215,6 +217,13 @@ impl Writer {
         let found = snapshot.head(entity)?.is_some()
             || !snapshot.range(Table::Work, key::entity(entity), after(entity), 1)?.is_empty();
         Ok(found.then_some(false))
+    }
+
+    /// A number whose name was only looked at is free again; it is never given twice.
+    fn drop_empty(&mut self, entity: EntityId) {
+        if self.shared.pending.forget(entity) {
+            self.owners.drop_empty(entity);
+        }
     }
 
     fn activate(&mut self, entity: EntityId, by: Incarnation) -> Result<Activated, StoreError> {

@@ -12,8 +12,9 @@ use stanchion_actors::{
     env::Env,
     error::{CallFailure, Refusal},
     flags::Flags,
-    ids::{Name, NameError},
-    store::{Store, StoreError, StoreStats},
+    health::{Health, Stats},
+    ids::{Name, NameError, Version},
+    store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
 };
@@ -128,6 +129,18 @@ impl System {
         self.store().stats()
     }
 
+    /// How each service is, by name. A look, however busy the services are.
+    #[must_use]
+    pub fn health(&self) -> Vec<(String, Health)> {
+        self.env.health()
+    }
+
+    /// What each service has counted since the opening, by name. A look, however busy the services are.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(String, Stats)> {
+        self.env.stats()
+    }
+
     /// The environment that the system's actors share.
     #[must_use]
     pub fn env(&self) -> &Arc<Env> {
@@ -140,7 +153,7 @@ impl System {
         &self.root
     }
 
-    /// Number of the entity of this name, if it exists.
+    /// Whether anything is stored of the entity of this name: an entry, or an enqueued command.
     ///
     /// # Errors
     /// [`SystemError`].
@@ -149,7 +162,14 @@ impl System {
     /// Safe.
     pub async fn exists(&self, kind: &str, key: &str) -> Result<bool, SystemError> {
         let name = Name::new(kind, key)?;
-        Ok(self.store().resolve(&name).await?.is_some())
+        let store = self.store();
+        let Some(entity) = store.resolve(&name).await? else { return Ok(false) };
+        // A name that was only looked at has a number, too, and nothing under it.
+        let first = store.history(entity, Version(1), 1).await?;
+        if first != HistoryPage::Entries(Vec::new()) {
+            return Ok(true);
+        }
+        Ok(store.load(entity).await?.is_some())
     }
 
     #[cfg(all(unix, feature = "control"))]

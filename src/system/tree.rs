@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use stanchion_actors::{
-    entity::{Activities, EffectsMsg, OutboxActor, TaskSupervisorActor, TaskSupervisorArgs, TimersActor},
+    entity::{Activities, ActivityRunnerActor, ActivityRunnerArgs, EffectsMsg, OutboxActor, TimersActor},
     env::Env,
     persistence::{PersistenceActor, PersistenceArgs, StoreOpener},
     workflow::{CoordinatorActor, CoordinatorArgs, Definitions},
@@ -33,8 +33,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn activities(&self) -> TaskSupervisorArgs {
-        TaskSupervisorArgs {
+    fn activities(&self) -> ActivityRunnerArgs {
+        ActivityRunnerArgs {
             env: Arc::clone(&self.env),
             activities: Arc::clone(&self.activities),
             limit: self.activities_at_once,
@@ -66,7 +66,7 @@ fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
         let tasks = Arc::clone(plan);
         let timers = Arc::clone(env);
         spec = spec
-            .child(ChildSpec::actor("task-supervisor", move || (TaskSupervisorActor, tasks.activities())))
+            .child(ChildSpec::actor("task-supervisor", move || (ActivityRunnerActor, tasks.activities())))
             .child(ChildSpec::actor("timers", move || (TimersActor, Arc::clone(&timers))));
     }
     let outbox = Arc::clone(env);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ractor::rpc::CallResult;
-use ractor::{ActorCell, ActorRef, Message, RpcReplyPort};
+use ractor::{Actor, ActorCell, ActorRef, Message, RpcReplyPort};
 
 use crate::child::Shutdown;
-use crate::error::ControlError;
+use crate::error::{ControlError, SupervisorStartError};
 use crate::exit::SHUTDOWN;
 
 /// How a supervisor that was told to stop has ended.
@@ -16,6 +16,32 @@ pub enum Stopped {
     InOrder,
     /// It was killed, and every child with it.
     Killed,
+}
+
+/// Starts a supervisor's actor: under `parent`, if there is one.
+pub(crate) async fn spawn<A: Actor>(
+    actor: A,
+    spec: A::Arguments,
+    name: Option<String>,
+    parent: Option<ActorCell>,
+) -> Result<ActorRef<A::Msg>, SupervisorStartError> {
+    let spawned = match parent {
+        Some(parent) => parent.spawn_linked(name, actor, spec).await,
+        None => A::spawn(name, actor, spec).await,
+    };
+    let (actor, _join) = spawned.map_err(SupervisorStartError::of_spawn)?;
+    Ok(actor)
+}
+
+/// Waits until a supervisor has ended, for whatever reason.
+pub(crate) async fn ended(supervisor: &ActorCell) {
+    // Without a limit there is no timeout to fail with.
+    let _ = supervisor.wait(None).await;
+}
+
+/// Reaches an actor by its messages; `None` if it takes others.
+pub(crate) fn of_cell<M: Message>(cell: &ActorCell) -> Option<ActorRef<M>> {
+    (cell.is_message_type_of::<M>() == Some(true)).then(|| cell.clone().into())
 }
 
 /// Asks and waits for the answer, however long the supervisor needs: its children's deadlines bound it.

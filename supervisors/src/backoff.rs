@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ractor::{ActorRef, Message};
 use stanchion_actors::task::TaskScope;
 
 /// Exponential delay with jitter: a draw between half and all of `first * 2^(n-1)`, at most `max`.
@@ -49,8 +50,24 @@ impl Pacing {
         self.backoff.delay(restart, (self.draw)())
     }
 
-    pub(crate) fn scope(&self) -> &TaskScope {
-        &self.scope
+    /// Tells the supervisor that `delay` is over, when it is.
+    pub(crate) fn tell_after<M: Message>(
+        &self,
+        delay: Duration,
+        supervisor: &ActorRef<M>,
+        due: impl Fn() -> M + Send + Sync + 'static,
+    ) {
+        let due = Arc::new(due);
+        let (later, to) = (Arc::clone(&due), supervisor.clone());
+        let waiting = self.scope.spawn("restart delay", async move {
+            tokio::time::sleep(delay).await;
+            // Fails only when the supervisor is gone.
+            let _ = to.cast(later());
+        });
+        if waiting.is_err() {
+            // The owner of delays is gone: restart without one rather than never.
+            let _ = supervisor.cast(due());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     Exit, Intensity,
+    board::Board,
     intensity::{RestartWindow, Verdict},
 };
 
@@ -56,6 +57,7 @@ pub struct EntitySupervisorState {
     args: EntitySupervisorArgs,
     children: HashMap<ActorId, Child>,
     crashes: HashMap<Name, Crashes>,
+    board: Board,
     _counted: ActorGuard,
 }
 
@@ -71,12 +73,15 @@ impl Actor for EntitySupervisorActor {
     ) -> Result<EntitySupervisorState, ActorProcessingErr> {
         let directory = args.env.directory();
         directory.supervisors().register(args.shard, myself.clone());
+        let name = service_name(&args);
+        let mut board = Board::begin(&args.env, &name);
         // The children of a supervisor before this one have ended with it.
         for cell in directory.cells_of_shard(args.shard) {
             cell.reset();
             if cell.blocked().is_some() {
                 // Its time to be forgiven was kept by the supervisor before this one.
                 plan_forgiveness(&args, &myself, &cell);
+                board.blocked(cell.name());
             }
         }
         let counted = args.env.tasks().actor("entity-supervisor");
@@ -85,6 +90,7 @@ impl Actor for EntitySupervisorActor {
             args,
             children: HashMap::new(),
             crashes: HashMap::new(),
+            board,
             _counted: counted,
         })
     }
@@ -144,6 +150,7 @@ impl EntitySupervisorState {
         match Actor::spawn_linked(None, EntityActor, args, myself.get_cell()).await {
             Ok((actor, _join)) => {
                 self.children.insert(actor.get_id(), Child { cell, actor, generation });
+                self.board.started();
             }
             Err(error) => {
                 // Only a claim that is over fails: the slot belongs to somebody else.
@@ -155,6 +162,7 @@ impl EntitySupervisorState {
 
     fn ended(&mut self, myself: &ActorRef<EntitySupervisorMsg>, child: Child, exit: &Exit) {
         let Child { cell, generation, .. } = child;
+        self.board.ended(exit.is_abnormal());
         if !exit.is_abnormal() {
             cell.vacate(generation);
             self.args.env.directory().forget(&cell);
@@ -196,12 +204,14 @@ impl EntitySupervisorState {
             return;
         }
         cell.block(&why);
+        self.board.blocked(cell.name());
         cell.vacate(generation);
         plan_forgiveness(&self.args, myself, cell);
     }
 
     fn forgive(&mut self, cell: &Arc<EntityCell>) {
         self.crashes.remove(cell.name());
+        self.board.forgiven(cell.name());
         cell.unblock();
     }
 
@@ -216,6 +226,12 @@ impl EntitySupervisorState {
             }
         }
     }
+}
+
+/// The id under which the tree knows the shard.
+fn service_name(args: &EntitySupervisorArgs) -> String {
+    let is_run = args.env.directory().supervisors().runs().contains(&args.shard);
+    format!("{}-supervisor-{}", if is_run { "workflow" } else { "agent" }, args.shard)
 }
 
 fn plan_forgiveness(

@@ -14,6 +14,7 @@ pub mod root;
 pub mod strategy;
 
 mod ask;
+mod board;
 mod child;
 mod dynamic;
 mod entities;

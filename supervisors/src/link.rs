@@ -55,6 +55,17 @@ impl<M: Message> Actor for LinkActor<M> {
     }
 }
 
+/// What a supervisor does with an event of its own: it ends when its link has.
+pub(crate) fn of_own_link(event: &SupervisionEvent, link: &ActorCell) -> Result<(), ActorProcessingErr> {
+    match Exit::of(event) {
+        // Without its link a supervisor is deaf; ractor has ended the children with the link.
+        Some((actor, exit)) if actor == link.get_id() => {
+            Err(format!("the supervisor's link ended: {exit}").into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The exits of children that the supervisor has not handled yet, oldest first.
 ///
 /// Unbounded, but holds at most one exit for each life of a child.

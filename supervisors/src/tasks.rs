@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use stanchion_actors::task::{SpawnError, TaskHandle, TaskScope};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use stanchion_actors::task::{Places, SpawnError, TaskHandle, TaskPlace, TaskScope};
 
 use crate::child::{ChildSpec, Shutdown};
 
@@ -48,7 +47,10 @@ pub enum RunError {
     Spawn(#[from] SpawnError),
 }
 
-/// Runs tasks under a supervising actor, through all lives of that actor. Clones are the same supervisor.
+/// Runs tasks of a program under a supervising actor; what is recorded as an effect is run by the runner of activities,
+/// which the system has anyhow.
+///
+/// Runs them through all lives of that actor. Clones are the same supervisor.
 ///
 /// Each life of the actor owns a scope of its own: when the actor stops, tasks are given
 /// [`drain`](TaskSupervisorOptions::drain) and then aborted; when it is killed or panics, they are aborted at once. The
@@ -62,7 +64,7 @@ pub struct TaskSupervisor {
 struct Shared {
     options: TaskSupervisorOptions,
     parent: TaskScope,
-    places: Arc<Semaphore>,
+    places: Places,
     current: Mutex<Current>,
 }
 
@@ -79,7 +81,7 @@ impl TaskSupervisor {
     #[must_use]
     pub fn new(parent: &TaskScope, options: TaskSupervisorOptions) -> Self {
         let options = TaskSupervisorOptions { max_tasks: options.max_tasks.max(1), ..options };
-        let places = Arc::new(Semaphore::new(options.max_tasks.min(Semaphore::MAX_PERMITS)));
+        let places = Places::new(options.max_tasks);
         let current = Mutex::new(Current::default());
         Self { shared: Arc::new(Shared { options, parent: parent.clone(), places, current }) }
     }
@@ -103,9 +105,9 @@ impl TaskSupervisor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let place = Arc::clone(&self.shared.places).try_acquire_owned();
         let limit = self.shared.options.max_tasks;
-        self.run_in(place.map_err(|_| RunError::Full { name, limit })?, name, task)
+        let place = self.shared.places.try_take().ok_or(RunError::Full { name, limit })?;
+        self.run_in(place, name, task)
     }
 
     /// Waits for a free place, then runs a task.
@@ -120,19 +122,19 @@ impl TaskSupervisor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let place = Arc::clone(&self.shared.places).acquire_owned().await;
-        self.run_in(place.map_err(|_| RunError::NotRunning { name })?, name, task)
+        let place = self.shared.places.take().await;
+        self.run_in(place, name, task)
     }
 
     /// Places that are free.
     #[must_use]
     pub fn free(&self) -> usize {
-        self.shared.places.available_permits()
+        self.shared.places.free()
     }
 
     fn run_in<F>(
         &self,
-        place: OwnedSemaphorePermit,
+        place: TaskPlace,
         name: &'static str,
         task: F,
     ) -> Result<TaskHandle<F::Output>, RunError>

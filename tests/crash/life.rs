@@ -13,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use stanchion::{
     Builder,
+    error::Coded,
     moment::{Moment, Moments},
     store::{CrashPoint, CrashPoints, StoreOptions, verify},
 };
@@ -26,6 +27,10 @@ use crate::{
 };
 
 const LIFE: &str = "STANCHION_TEST_CRASH_LIFE";
+/// How a process ends whose store neither takes anything nor opens anew, as that of the binary does.
+const STORE_REFUSED: i32 = 3;
+/// Begins the line in which it says so.
+const GIVEN_UP: &str = "given up by the store:";
 /// A process that does not end by itself in this time is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -119,9 +124,19 @@ impl Orders {
         let before = history::read(&self.history());
         let history = History::in_file(&self.history(), self.life);
         history.append(Kind::Ok, Op::Life);
-        let system = Arc::new(self.builder(&history).open(self.store()).await.unwrap());
+        let system = match self.builder(&history).open(self.store()).await {
+            Ok(system) => Arc::new(system),
+            Err(error) => given_up(error.code(), &error),
+        };
         let world = World::new(system, history, &before, (self.life, u64::MAX), self.sessions.clone());
-        let Some(ms) = self.stop_after_ms else { return world.load().await };
+        let Some(ms) = self.stop_after_ms else {
+            tokio::select! {
+                () = world.load() => return,
+                () = world.system.root().ended() => {
+                    given_up("store.lost", &world.system.store().poisoned().unwrap_or_default())
+                }
+            }
+        };
         let loading = world.clone();
         let load = tokio::spawn(async move { loading.load().await });
         tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -130,6 +145,12 @@ impl Orders {
         let system = Arc::try_unwrap(Arc::into_inner(world).unwrap().system).unwrap();
         let _report = system.stop(Duration::from_secs(2)).await.unwrap();
     }
+}
+
+/// Ends the process as one that cannot go on with its store: in words, not by a panic.
+fn given_up(code: &str, why: &dyn std::fmt::Display) -> ! {
+    eprintln!("{GIVEN_UP} {code}: {why}");
+    std::process::exit(STORE_REFUSED)
 }
 
 /// The process that is killed.
@@ -274,8 +295,10 @@ impl Case {
                 (last, since) = (now, Instant::now());
             }
             assert!(Instant::now() < until, "the disk did not fill up");
-            if child.try_wait().unwrap().is_some() {
-                // It may give up: what it said before must hold all the same.
+            if let Some(status) = child.try_wait().unwrap() {
+                // It may give up its store, and nothing else; what it said before must hold all the same.
+                let errors = std::fs::read_to_string(self.orders.dir.join("errors")).unwrap();
+                assert!(is_given_up(status.code(), &errors), "{}: {status}: {errors}", self.name());
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -348,6 +371,25 @@ impl Case {
             );
         }
     }
+}
+
+/// Whether a process ended because of its store, with a typed error.
+fn is_given_up(code: Option<i32>, errors: &str) -> bool {
+    let said = errors.lines().filter_map(|line| line.strip_prefix(GIVEN_UP));
+    let typed = said.map(str::trim).any(|line| line.starts_with("store."));
+    code == Some(STORE_REFUSED) && typed && !errors.contains("panicked")
+}
+
+#[test]
+fn only_a_typed_error_of_the_store_counts_as_given_up() {
+    let typed = "given up by the store: store.lost: the log was not flushed";
+    assert!(is_given_up(Some(STORE_REFUSED), typed));
+    // Negative controls: other ends are faults.
+    assert!(!is_given_up(Some(101), typed));
+    assert!(!is_given_up(None, typed));
+    assert!(!is_given_up(Some(STORE_REFUSED), ""));
+    assert!(!is_given_up(Some(STORE_REFUSED), "given up by the store: run.unknown: x"));
+    assert!(!is_given_up(Some(STORE_REFUSED), &format!("thread panicked\n{typed}")));
 }
 
 fn wait(child: &mut Child) -> Option<ExitStatus> {

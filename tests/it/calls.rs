@@ -327,3 +327,14 @@ async fn what_lies_behind_a_full_chain_is_handled_without_another_call() {
     assert_eq!(account.call(Command::Peek).await.unwrap(), Answer::Balance(600));
     stop(system).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_was_only_looked_at_does_not_exist() {
+    let system = open(&MemoryStore::new()).await;
+    let from = ledger(&system, "from");
+    assert_eq!(from.read(|state| state.balance).await.unwrap(), 0);
+    assert!(!system.exists("ledger", "from").await.unwrap());
+    from.call(Command::Add(1)).await.unwrap();
+    assert!(system.exists("ledger", "from").await.unwrap());
+    stop(system).await;
+}

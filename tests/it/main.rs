@@ -23,6 +23,7 @@ mod effects;
 mod entities;
 mod errors;
 mod flags;
+mod health;
 mod history;
 mod mailbox;
 mod outbox;

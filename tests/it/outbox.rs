@@ -286,3 +286,36 @@ async fn many_to_one(messages: u64) {
     }
     stop(system).await;
 }
+
+#[cfg(feature = "testing")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_consumed_while_its_sender_reads_the_store_is_not_counted_for_ever() {
+    // The sender read that it was pending, the receiver consumed it, then the sender counted it: nobody would settle
+    // it any more, and the outbox was the fuller for it until the next activation.
+    let late = std::sync::Arc::new(crate::kit::Late::default());
+    let system = builder()
+        .wrap_store({
+            let late = std::sync::Arc::clone(&late);
+            std::sync::Arc::new(move |inner| {
+                let late = std::sync::Arc::clone(&late);
+                std::sync::Arc::new(crate::kit::LateLoads { inner, late })
+            })
+        })
+        .open_memory()
+        .await
+        .unwrap();
+    let from = ledger(&system, "from");
+    from.call(Command::Add(1)).await.unwrap();
+    late.hold(true);
+    from.call(Command::Send { to: "to".into(), command: Box::new(Command::See(1)) }).await.unwrap();
+    until("the receiver begins", || late.waiting() == 1).await;
+    from.untyped().cell().push_internal(stanchion_actors::entity::Item::Reoffer);
+    until("the sender has read", || late.waiting() == 2).await;
+    late.answer_first();
+    until("it is consumed", || from.untyped().cell().undelivered() == 0).await;
+    late.hold(false);
+    late.answer_first();
+    from.call(Command::Add(1)).await.unwrap();
+    settled(&system, &from).await;
+    stop(system).await;
+}

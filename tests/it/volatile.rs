@@ -224,3 +224,38 @@ async fn a_system_that_stops_tells_those_who_wait() {
     let CallError::Unavailable(context) = idle.call(()).await.unwrap_err() else { panic!("answered") };
     assert_eq!(context.kind, Unavailable::Draining);
 }
+
+/// Ends when it has nothing to do.
+#[derive(Default)]
+struct Guest(u64);
+
+impl Volatile for Guest {
+    const KIND: &'static str = "guest";
+    const IDLE_MAX: Option<Duration> = Some(Duration::ZERO);
+    type Command = ();
+    type Reply = u64;
+    type Rejection = Never;
+    fn handle(&mut self, (): (), _: &mut VolatileCtx<'_>) -> Result<u64, Never> {
+        self.0 += 1;
+        Ok(self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_actors_end_and_names_that_nobody_holds_are_forgotten() {
+    let builder = System::builder().volatile::<Guest>(MailboxOptions::default());
+    let system = builder.volatile::<Tally>(MailboxOptions::default()).open_memory().await.unwrap();
+    for n in 0..200 {
+        assert_eq!(system.volatile::<Guest>(&format!("g{n}")).unwrap().call(()).await.unwrap(), 1);
+        drop(system.volatile::<Tally>(&format!("never called {n}")).unwrap());
+    }
+    let kept = system.volatile::<Guest>("kept").unwrap();
+    let tally = system.volatile::<Tally>("t").unwrap();
+    tally.call(Ask::Add(3)).await.unwrap();
+    drop(tally);
+    // The supervisor looks once a second.
+    until("two are left", || system.env().volatiles().cells().len() == 2).await;
+    assert_eq!(system.volatile::<Tally>("t").unwrap().call(Ask::Add(0)).await.unwrap(), 3, "it lives on");
+    assert_eq!(kept.call(()).await.unwrap(), 1, "a held address works on");
+    stop(system).await;
+}

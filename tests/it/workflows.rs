@@ -232,6 +232,8 @@ async fn an_id_is_one_run_and_a_name_nobody_started_is_none() {
     assert!(matches!(workflows.read("x").await, Err(ReadError::Unknown(id)) if id == "x"));
     let bad = workflows.start(StartRun::new("a/b", chain_of_one(&system))).await.unwrap_err();
     assert_eq!(bad.code(), "run.bad_id");
+    world.go.add_permits(2);
+    assert_eq!(wait(&system, "r").await.state.status(), RunStatus::Completed);
     stop(system).await;
 }
 

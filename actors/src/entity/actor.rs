@@ -16,7 +16,7 @@ use crate::{
     env::Env,
     error::{FailureKind, Unavailable},
     ids::EntityId,
-    store::{Activated, Store, StoreError},
+    store::{Activated, Store, StoreError, Token},
     task::ActorGuard,
 };
 
@@ -25,6 +25,9 @@ const TURN: usize = 128;
 /// An activation that failed is tried again after this long, at first and at most, when the system itself has
 /// work for the entity.
 const REACTIVATE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
+
+/// Numbers asked for when each was given back before it could be used.
+const CLAIMS: usize = 3;
 
 /// Runs one entity.
 #[derive(Debug)]
@@ -215,14 +218,9 @@ async fn load(env: &Arc<Env>, cell: &Arc<EntityCell>) -> Result<Active, FailureK
             kind => kind,
         }
     };
-    let created = store.create(cell.name()).await.map_err(failed)?;
-    let entity = created.entity();
-    let token = match store.activate(entity, env.incarnation()).await.map_err(failed)? {
-        Activated::Granted(token) => token,
-        Activated::Held { .. } | Activated::Missing => {
-            return Err(FailureKind::Unavailable(Unavailable::Fenced));
-        }
-    };
+    let token = claim(env, cell, store.as_ref()).await.map_err(failed)?;
+    let token = token.ok_or(FailureKind::Unavailable(Unavailable::Fenced))?;
+    let entity = token.entity;
     let loaded = store.load(entity).await.map_err(failed)?.unwrap_or_default();
     let inbox = loaded.inbox.clone();
     let quarantined =
@@ -243,6 +241,20 @@ async fn load(env: &Arc<Env>, cell: &Arc<EntityCell>) -> Result<Active, FailureK
         cell.push_inbox(position, item);
     }
     Ok(active)
+}
+
+/// A number, and the right to write under it; `None`: it belongs to somebody else.
+async fn claim(env: &Env, cell: &EntityCell, store: &dyn Store) -> Result<Option<Token>, StoreError> {
+    for _ in 0..CLAIMS {
+        let entity = store.create(cell.name()).await?.entity();
+        match store.activate(entity, env.incarnation()).await? {
+            Activated::Granted(token) => return Ok(Some(token)),
+            Activated::Held { .. } => return Ok(None),
+            // Given back in between, with nothing stored: the name gets another number.
+            Activated::Missing => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Reads the row that a machine needs before it is restored.

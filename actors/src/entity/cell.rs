@@ -8,7 +8,7 @@ mod owner;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -64,7 +64,8 @@ pub struct EntityCell {
     bell: Doorbell,
     slot: OwnerSlot<ActorRef<EntityMsg>>,
     supervisors: Arc<Supervisors>,
-    entity: OnceLock<EntityId>,
+    /// Its number; 0: not known.
+    entity: AtomicU64,
     draining: Arc<AtomicBool>,
     /// Why no actor may start, when it crashed too often.
     blocked: Mutex<Option<String>>,
@@ -104,7 +105,7 @@ impl EntityCell {
             bell: Doorbell::new(),
             slot: OwnerSlot::new(),
             supervisors,
-            entity: OnceLock::new(),
+            entity: AtomicU64::new(0),
             draining,
             blocked: Mutex::new(None),
             status: watch::Sender::default(),
@@ -132,11 +133,14 @@ impl EntityCell {
     /// Its number, once known.
     #[must_use]
     pub fn entity(&self) -> Option<EntityId> {
-        self.entity.get().copied()
+        let number = self.entity.load(Ordering::Acquire);
+        (number != 0).then_some(EntityId(number))
     }
 
-    pub(crate) fn set_entity(&self, entity: EntityId) {
-        self.entity.get_or_init(|| entity);
+    /// Sets its number; answers the one it had, if another: one under which nothing was stored.
+    pub(crate) fn set_entity(&self, entity: EntityId) -> Option<EntityId> {
+        let before = self.entity.swap(entity.0, Ordering::AcqRel);
+        (before != 0 && before != entity.0).then_some(EntityId(before))
     }
 
     /// Puts what the system itself sends.

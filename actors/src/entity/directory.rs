@@ -136,7 +136,9 @@ impl Directory {
 
     /// An activation has learnt the cell's number.
     pub(crate) fn learn(&self, entity: EntityId, cell: &Arc<EntityCell>) {
-        cell.set_entity(entity);
+        if let Some(before) = cell.set_entity(entity) {
+            self.numbers(before).remove(&before);
+        }
         self.numbers(entity).insert(entity, Arc::downgrade(cell));
     }
 

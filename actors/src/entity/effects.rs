@@ -10,7 +10,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::Semaphore;
 
 use super::{
     active::panic_text,
@@ -20,10 +19,11 @@ use super::{
 };
 use crate::{
     env::Env,
+    health::{Counter, Vital},
     ids::{Cause, Name},
     moment::{Moment, Observer},
     store::Effect,
-    task::{ActorGuard, CancelToken, TaskScope},
+    task::{ActorGuard, CancelToken, Places, TaskScope},
 };
 
 /// What an activity knows of its attempt.
@@ -104,12 +104,16 @@ pub struct RunningAttempt {
 #[cfg(feature = "cluster")]
 impl ractor::Message for EffectsMsg {}
 
-/// Runs activities; its end ends all of them.
+/// Runs activities; its end ends all of them. In the tree it is the TaskSupervisor of the system.
+///
+/// It is for recorded effects alone: each attempt belongs to an entity, is started after a commit, and is taken up again
+/// by its entity when this actor starts anew. Tasks of a program that nobody recorded go to the task supervisor of the
+/// supervisors' crate. Both bound what runs by [`Places`], and own it by a [`TaskScope`] that ends with the actor.
 #[derive(Debug)]
-pub struct TaskSupervisorActor;
+pub struct ActivityRunnerActor;
 
 /// What the runner is started with.
-pub struct TaskSupervisorArgs {
+pub struct ActivityRunnerArgs {
     /// The environment.
     pub env: Arc<Env>,
     /// Activities registered.
@@ -126,37 +130,57 @@ struct Attempt {
     progress: Arc<Mutex<Progress>>,
 }
 
+/// `started` attempts are `succeeded`, `failed`, `cancelled` or run still, or ended with their runner.
+#[derive(Clone)]
+struct Counts {
+    started: Counter,
+    succeeded: Counter,
+    failed: Counter,
+    cancelled: Counter,
+}
+
 /// State of the runner.
-pub struct TaskSupervisorState {
+pub struct ActivityRunnerState {
     scope: TaskScope,
     activities: Arc<Activities>,
-    places: Arc<Semaphore>,
+    places: Places,
     running: Running,
+    counts: Counts,
+    _vital: Vital,
     observer: Observer,
     _counted: ActorGuard,
 }
 
-impl Actor for TaskSupervisorActor {
+impl Actor for ActivityRunnerActor {
     type Msg = EffectsMsg;
-    type State = TaskSupervisorState;
-    type Arguments = TaskSupervisorArgs;
+    type State = ActivityRunnerState;
+    type Arguments = ActivityRunnerArgs;
 
     async fn pre_start(
         &self,
         myself: ActorRef<EffectsMsg>,
-        args: TaskSupervisorArgs,
-    ) -> Result<TaskSupervisorState, ActorProcessingErr> {
-        let TaskSupervisorArgs { env, activities, limit } = args;
+        args: ActivityRunnerArgs,
+    ) -> Result<ActivityRunnerState, ActorProcessingErr> {
+        let ActivityRunnerArgs { env, activities, limit } = args;
         env.services().effects.register(myself);
         // What ran under a runner before this one has ended with it: its entities start it anew.
         let taken_up = |cell: &Arc<EntityCell>| cell.is_active() && env.takes_up(cell.name());
         for cell in env.directory().cells().into_iter().filter(taken_up) {
             cell.push_internal(Item::Recover);
         }
-        Ok(TaskSupervisorState {
+        let vital = env.vitals().begin("task-supervisor");
+        vital.up();
+        Ok(ActivityRunnerState {
+            counts: Counts {
+                started: vital.counter("started"),
+                succeeded: vital.counter("succeeded"),
+                failed: vital.counter("failed"),
+                cancelled: vital.counter("cancelled"),
+            },
+            _vital: vital,
             scope: env.tasks().child("activities"),
             activities,
-            places: Arc::new(Semaphore::new(limit.max(1))),
+            places: Places::new(limit),
             running: Running::default(),
             observer: env.observer(),
             _counted: env.tasks().actor("task-supervisor"),
@@ -167,7 +191,7 @@ impl Actor for TaskSupervisorActor {
         &self,
         _myself: ActorRef<EffectsMsg>,
         message: EffectsMsg,
-        state: &mut TaskSupervisorState,
+        state: &mut ActivityRunnerState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
             EffectsMsg::Start { cell, effect } => state.start(cell, effect),
@@ -180,7 +204,7 @@ impl Actor for TaskSupervisorActor {
     }
 }
 
-impl TaskSupervisorState {
+impl ActivityRunnerState {
     fn start(&self, cell: Arc<EntityCell>, effect: Effect) {
         let key = (cell.name().clone(), effect.id.clone());
         if self.lock().get(&key).is_some_and(|attempt| attempt.number == effect.attempt) {
@@ -203,19 +227,23 @@ impl TaskSupervisorState {
         };
         let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
         self.lock().insert(key.clone(), attempt);
-        let (places, running) = (Arc::clone(&self.places), Arc::clone(&self.running));
-        let observer = self.observer.clone();
+        let (places, running) = (self.places.clone(), Arc::clone(&self.running));
+        let (observer, counts) = (self.observer.clone(), self.counts.clone());
+        counts.started.add(1);
         let spawned = self.scope.spawn("activity", async move {
-            let place = tokio::select! {
-                place = places.acquire_owned() => place,
-                () = cancel.cancelled() => return,
+            let _place = tokio::select! {
+                place = places.take() => place,
+                () = cancel.cancelled() => return counts.cancelled.add(1),
             };
-            // Closed never: the semaphore lives as long as the tasks that wait for it.
-            let Ok(_place) = place else { return };
             observer.reach(Moment::EffectStart);
             let result = run_attempt(activity.as_ref(), ctx, &effect, &cancel).await;
             observer.reach(Moment::EffectEnd);
             forget(&running, &key, effect.attempt);
+            match &result {
+                Some(Ok(_)) => counts.succeeded.add(1),
+                Some(Err(_)) => counts.failed.add(1),
+                None => counts.cancelled.add(1),
+            }
             if let Some(result) = result {
                 report(&cell, &effect, result);
             }

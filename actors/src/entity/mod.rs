@@ -31,8 +31,8 @@ pub use self::{
     ctx::{EffectRequest, Recorder, Send, TimerRequest},
     directory::{Directory, KindError},
     effects::{
-        Activities, ActivityCtx, DynActivity, EffectsMsg, Progress, RunningAttempt, TaskSupervisorActor,
-        TaskSupervisorArgs, TaskSupervisorState,
+        Activities, ActivityCtx, ActivityRunnerActor, ActivityRunnerArgs, ActivityRunnerState, DynActivity,
+        EffectsMsg, Progress, RunningAttempt,
     },
     machine::{
         Completion, Decided, EntityOptions, Failure, Input, Kind, Machine, MakeMachine, NotAccepted, Render,

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     env::Env,
     error::FailureKind,
+    health::{Counter, Vital},
     ids::{EntityId, Name},
     store::OutMessage,
     task::ActorGuard,
@@ -103,6 +104,14 @@ struct Sender {
     lanes: HashMap<Name, Lane>,
 }
 
+impl Sender {
+    /// Whether the message is in its lane.
+    fn has(&self, message: &OutMessage) -> bool {
+        let lane = self.lanes.get(&message.to);
+        lane.is_some_and(|lane| lane.waiting.binary_search_by_key(&message.seq, |known| known.seq).is_ok())
+    }
+}
+
 /// Delivers messages.
 #[derive(Debug)]
 pub struct OutboxActor;
@@ -111,6 +120,12 @@ pub struct OutboxActor;
 pub struct OutboxState {
     env: Arc<Env>,
     senders: HashMap<EntityId, Sender>,
+    /// Lanes that are tried again, because their last window did not arrive.
+    failing: HashSet<(EntityId, Name)>,
+    vital: Vital,
+    delivered: Counter,
+    refused: Counter,
+    retried: Counter,
     _counted: ActorGuard,
 }
 
@@ -133,7 +148,18 @@ impl Actor for OutboxActor {
                 cell.push_internal(Item::Reoffer);
             }
         }
-        Ok(OutboxState { env, senders: HashMap::new(), _counted: counted })
+        let vital = env.vitals().begin("outbox");
+        vital.up();
+        Ok(OutboxState {
+            env,
+            senders: HashMap::new(),
+            failing: HashSet::new(),
+            delivered: vital.counter("delivered"),
+            refused: vital.counter("refused"),
+            retried: vital.counter("retried"),
+            vital,
+            _counted: counted,
+        })
     }
 
     async fn handle(
@@ -199,6 +225,10 @@ impl OutboxState {
         for message in messages {
             // An activation offers all that is pending; what is in a lane already is not taken twice.
             if message.seq <= sender.offered {
+                // Consumed after the sender had read it from the store: nobody would settle it any more.
+                if complete && !sender.has(&message) {
+                    sender.cell.settled(message.seq);
+                }
                 continue;
             }
             sender.offered = message.seq;
@@ -257,6 +287,11 @@ impl OutboxState {
         let Some(from) = self.senders.get_mut(&sender) else { return };
         let Some(lane) = from.lanes.get_mut(to) else { return };
         lane.unanswered = lane.unanswered.saturating_sub(1);
+        match &result {
+            Ok(_) => self.delivered.add(1),
+            Err(FailureKind::Rejected(_) | FailureKind::Refused(_)) => self.refused.add(1),
+            Err(_) => self.retried.add(1),
+        }
         match result {
             Ok(_) => {
                 lane.failures = 0;
@@ -277,6 +312,10 @@ impl OutboxState {
         let sent: Vec<OutMessage> = lane.waiting.drain(..lane.on_way.min(lane.waiting.len())).collect();
         lane.on_way = 0;
         let again = std::mem::take(&mut lane.again);
+        for message in sent.iter().filter(|message| !again.contains(&message.seq)) {
+            // Once more: the sender may have counted it anew meanwhile.
+            from.cell.settled(message.seq);
+        }
         let open = |message: &OutMessage| from.cell.returning(message.seq).is_some();
         for message in sent.into_iter().rev().filter(|message| again.contains(&message.seq) && open(message))
         {
@@ -285,16 +324,31 @@ impl OutboxState {
         if std::mem::take(&mut lane.refused) {
             // Those after it go on when the sender has consumed it.
             lane.failures = 0;
+            self.is_failing(sender, to, false);
             self.pump(myself, sender, to);
         } else if !again.is_empty() {
             lane.failures = lane.failures.saturating_add(1);
             lane.retry_planned = true;
             let wait = RETRY.0.saturating_mul(1 << lane.failures.min(7)).min(RETRY.1);
             let (myself, to) = (myself.clone(), to.clone());
+            self.is_failing(sender, &to, true);
             self.env.later(wait, move || drop(myself.cast(OutboxMsg::Retry { sender, to })));
         } else {
+            self.is_failing(sender, to, false);
             self.pump(myself, sender, to);
         }
+    }
+
+    /// Notes whether the last window of a lane did not arrive.
+    fn is_failing(&mut self, sender: EntityId, to: &Name, failing: bool) {
+        if failing {
+            self.failing.insert((sender, to.clone()));
+        } else if self.failing.is_empty() || !self.failing.remove(&(sender, to.clone())) {
+            return;
+        }
+        let lanes = self.failing.len();
+        self.vital
+            .tell_wrong((lanes > 0).then(|| format!("messages of {lanes} senders and receivers go again")));
     }
 
     /// Drops an empty lane, and the sender with the last one if it sleeps.
@@ -302,7 +356,9 @@ impl OutboxState {
         let Some(from) = self.senders.get_mut(&sender) else { return };
         if from.lanes.get(to).is_some_and(|lane| lane.waiting.is_empty() && lane.on_way == 0) {
             from.lanes.remove(to);
+            self.is_failing(sender, to, false);
         }
+        let Some(from) = self.senders.get(&sender) else { return };
         if !from.cell.is_active() {
             self.forget(sender);
         }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::mail::Item;
 use crate::{
     env::Env,
+    health::{Counter, Vital},
     ids::{EntityId, Name, Timestamp},
     store::{Due, StoreError},
     task::ActorGuard,
@@ -44,6 +45,9 @@ pub struct TimersState {
     read_until: Timestamp,
     /// A tick is on its way, at this time.
     tick_at: Option<Instant>,
+    vital: Vital,
+    fired: Counter,
+    armed: Counter,
     _counted: ActorGuard,
 }
 
@@ -60,11 +64,16 @@ impl Actor for TimersActor {
         env.services().timers.register(myself.clone());
         myself.cast(TimersMsg::Tick)?;
         let counted = env.tasks().actor("timers");
+        let vital = env.vitals().begin("timers");
+        vital.up();
         Ok(TimersState {
             env,
             due: BTreeSet::new(),
             read_until: Timestamp(i64::MIN),
             tick_at: None,
+            fired: vital.counter("fired"),
+            armed: vital.counter("armed"),
+            vital,
             _counted: counted,
         })
     }
@@ -84,7 +93,11 @@ impl Actor for TimersActor {
             }
             TimersMsg::Tick => {
                 state.tick_at = None;
-                if let Err(error) = state.tick().await {
+                let ticked = state.tick().await;
+                state
+                    .vital
+                    .tell_wrong(ticked.as_ref().err().map(|e| format!("due timers could not be read: {e}")));
+                if let Err(error) = ticked {
                     // The rows stay where they are; the next tick, a while later, reads them again.
                     state.read_until = Timestamp(i64::MIN);
                     state.due.clear();
@@ -151,6 +164,7 @@ impl TimersState {
             Some(cell) if !self.env.takes_up(cell.name()) => {}
             Some(cell) => {
                 metrics::counter!("stanchion_timers_fired_total").increment(1);
+                self.fired.add(1);
                 cell.push_internal(Item::Timer(due.timer));
             }
             None => tracing::warn!(entity = %due.entity, timer = due.timer, "timer of an unknown entity"),
@@ -160,6 +174,7 @@ impl TimersState {
 
     /// Makes sure a tick comes in time for the first timer.
     fn plan(&mut self, myself: &ActorRef<TimersMsg>) {
+        self.armed.set(self.due.len());
         let wait = match self.due.first() {
             Some(first) => first.due.since(self.env.now()).min(LOOK_AT_LEAST_EVERY),
             None => LOOK_AT_LEAST_EVERY,

@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use crate::{
-    env::Env,
+    env::{Env, PERSISTENCE},
+    health::{Counter, Vital},
     store::{Store, StoreError, StoreStats},
     task::ActorGuard,
 };
@@ -64,6 +65,8 @@ pub struct PersistenceArgs {
 /// State of the persistence actor.
 pub struct PersistenceState {
     args: PersistenceArgs,
+    vital: Vital,
+    reopened: Counter,
     _counted: ActorGuard,
 }
 
@@ -79,8 +82,12 @@ impl Actor for PersistenceActor {
     ) -> Result<PersistenceState, ActorProcessingErr> {
         args.env.services().persistence.register(myself.clone());
         plan_look(&args.env, &myself);
-        let state = PersistenceState { _counted: args.env.tasks().actor("persistence"), args };
+        let vital = args.env.vitals().begin(PERSISTENCE);
+        let reopened = vital.counter("reopened");
+        let counted = args.env.tasks().actor("persistence");
+        let state = PersistenceState { args, vital, reopened, _counted: counted };
         state.reopen_if_poisoned().await?;
+        state.vital.up();
         Ok(state)
     }
 
@@ -132,6 +139,7 @@ impl PersistenceState {
             return Ok(());
         }
         tracing::error!(why, "store is poisoned: opening it anew");
+        self.vital.degraded(format!("the store is poisoned, and opened anew: {why}"));
         // Closing frees the files; a poisoned store cannot fail any worse.
         let _ = broken.close().await;
         drop(broken);
@@ -142,9 +150,14 @@ impl PersistenceState {
                     metrics::counter!("stanchion_store_reopened_total").increment(1);
                     tracing::info!(boot = store.caps().boot, "store opened anew");
                     handle.replace(store);
+                    self.reopened.add(1);
+                    self.vital.up();
                     return Ok(());
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    self.vital.degraded(format!("the store does not open: {error}"));
+                    last = error;
+                }
             }
             tokio::time::sleep(wait).await;
         }

@@ -119,6 +119,25 @@ pub struct StoreStats {
     pub unfolded_bytes: u64,
 }
 
+impl StoreStats {
+    /// Each count with its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, u64); 10] {
+        [
+            ("commits", self.commits),
+            ("entries", self.entries),
+            ("applied", self.applied),
+            ("fenced", self.fenced),
+            ("conflicts", self.conflicts),
+            ("failed", self.failed),
+            ("refused", self.refused),
+            ("folds", self.folds),
+            ("bytes", self.bytes),
+            ("unfolded_bytes", self.unfolded_bytes),
+        ]
+    }
+}
+
 /// What a store can do and how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -154,7 +173,8 @@ pub trait Store: Send + Sync + 'static {
     /// The record and its completer, when the queue is full or the store closed.
     fn submit(&self, record: Record, done: Completer) -> Result<(), Box<Refused>>;
 
-    /// Gives a name its number, or finds it. Becomes durable with the entity's first entry.
+    /// Gives a name its number, or finds it. Becomes durable with the entity's first entry or enqueued command; when
+    /// its right is released before that, the number is gone, and the name gets another one the next time.
     fn create(&self, name: &Name) -> BoxFuture<'_, Result<Created, StoreError>>;
 
     /// Finds a name without creating it.

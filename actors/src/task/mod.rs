@@ -8,11 +8,13 @@ mod cancel;
 mod census;
 mod core;
 mod handle;
+mod places;
 mod scope;
 
 pub use cancel::CancelToken;
 pub use census::{ActorGuard, Census, TaskId, TaskInfo};
 pub use handle::{TaskEnd, TaskHandle};
+pub use places::{Places, TaskPlace};
 pub use scope::{Leftover, SpawnError, TaskScope};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

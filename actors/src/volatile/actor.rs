@@ -16,12 +16,13 @@ const TURN: usize = 128;
 pub enum VolatileMsg {
     /// Look at the mailbox.
     Wake,
+    /// End, if nothing came in between.
+    Passivate,
 }
 
 #[cfg(feature = "cluster")]
 impl ractor::Message for VolatileMsg {}
 
-/// Runs one volatile actor.
 /// What it is started with, and its state.
 pub(super) struct VolatileArgs<V: Volatile> {
     pub(super) env: Arc<Env>,
@@ -33,6 +34,7 @@ pub(super) struct VolatileArgs<V: Volatile> {
 pub(super) struct Life<V: Volatile> {
     env: Arc<Env>,
     cell: Arc<VolatileCell<V>>,
+    generation: u64,
     state: V,
     _counted: ActorGuard,
 }
@@ -56,16 +58,28 @@ impl<V: Volatile> Actor for Typed<V> {
         }
         myself.cast(VolatileMsg::Wake)?;
         let counted = env.tasks().actor("volatile");
-        Ok(Life { env, cell, state: V::default(), _counted: counted })
+        cell.touch();
+        let generation = claim.generation();
+        Ok(Life { env, cell, generation, state: V::default(), _counted: counted })
     }
 
     async fn handle(
         &self,
         myself: ActorRef<VolatileMsg>,
-        VolatileMsg::Wake: VolatileMsg,
+        message: VolatileMsg,
         life: &mut Life<V>,
     ) -> Result<(), ActorProcessingErr> {
+        match message {
+            VolatileMsg::Wake => {}
+            VolatileMsg::Passivate => {
+                if life.cell.is_idle() && life.cell.leave(life.generation) {
+                    myself.stop(None);
+                }
+                return Ok(());
+            }
+        }
         life.cell.silence();
+        life.cell.touch();
         for _ in 0..TURN {
             let Some(waiting) = life.cell.pop() else { return Ok(()) };
             let (state, name) = (&mut life.state, life.cell.name());

@@ -85,6 +85,8 @@ pub struct VolatileCell<V: Volatile> {
     supervisor: Arc<Place<VolatileSupervisorMsg>>,
     blocked: Mutex<Option<String>>,
     stats: MailboxStats,
+    /// When its actor began or looked at the mailbox the last time.
+    used: Mutex<Instant>,
 }
 
 impl<V: Volatile> VolatileCell<V> {
@@ -103,7 +105,23 @@ impl<V: Volatile> VolatileCell<V> {
             supervisor,
             blocked: Mutex::default(),
             stats: MailboxStats::default(),
+            used: Mutex::new(Instant::now()),
         })
+    }
+
+    pub(super) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether nothing waits and its actor has had nothing to do for as long as its kind may.
+    pub(super) fn is_idle(&self) -> bool {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        V::IDLE_MAX.is_some_and(|longest| used.elapsed() >= longest) && self.lock().is_empty()
+    }
+
+    /// The actor is about to end: nobody else may start before it is gone.
+    pub(super) fn leave(&self, generation: u64) -> bool {
+        self.slot.leave(generation)
     }
 
     pub(super) fn name(&self) -> &Name {
@@ -260,6 +278,10 @@ pub trait VolatileChild: Any + Send + Sync {
     fn vacate(self: Arc<Self>, generation: u64);
     /// Frees the slot whoever has it: for a supervisor that starts anew.
     fn reset(self: Arc<Self>);
+    /// Asks its actor to end, if it has been idle for as long as its kind may.
+    fn passivate_if_idle(&self);
+    /// Whether it has neither an actor nor anything to do, and may be forgotten when nobody holds it.
+    fn is_unused(&self) -> bool;
     /// It crashed too often: callers are told so until [`Self::unblock`].
     fn block(&self, why: &str);
     /// Whether it is blocked.
@@ -301,6 +323,18 @@ impl<V: Volatile> VolatileChild for VolatileCell<V> {
         if let Some(generation) = self.slot.state().generation() {
             self.vacate(generation);
         }
+    }
+
+    fn passivate_if_idle(&self) {
+        if self.is_idle()
+            && let Some((_, actor)) = self.slot.owner()
+        {
+            let _ = actor.cast(VolatileMsg::Passivate);
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.lock().is_empty() && self.slot.state().generation().is_none() && self.blocked().is_none()
     }
 
     fn block(&self, why: &str) {

@@ -3,7 +3,7 @@
 use std::{
     any::TypeId,
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use stanchion_sync::Claim;
@@ -33,6 +33,8 @@ pub enum VolatileSupervisorMsg {
         /// The cell.
         cell: Arc<dyn VolatileChild>,
     },
+    /// Ends idle actors, and forgets crashes and cells that count no more.
+    Sweep,
 }
 
 impl std::fmt::Debug for VolatileSupervisorMsg {
@@ -40,6 +42,7 @@ impl std::fmt::Debug for VolatileSupervisorMsg {
         match self {
             Self::Start { cell, .. } => write!(f, "Start({})", cell.name()),
             Self::Forgive { cell } => write!(f, "Forgive({})", cell.name()),
+            Self::Sweep => f.write_str("Sweep"),
         }
     }
 }
@@ -96,7 +99,7 @@ impl Volatiles {
             }
             options.clone()
         };
-        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = self.lock();
         if let Some(cell) = cells.get(name) {
             return Arc::clone(cell).into_any().downcast().map_err(|_| unknown());
         }
@@ -108,7 +111,17 @@ impl Volatiles {
     /// Every cell.
     #[must_use]
     pub fn cells(&self) -> Vec<Arc<dyn VolatileChild>> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.lock().values().cloned().collect()
+    }
+
+    /// Forgets cells that are not used and that nobody holds.
+    pub fn sweep(&self) {
+        // One for the map; under its lock nobody can take another.
+        self.lock().retain(|_, cell| Arc::strong_count(cell) > 1 || !cell.is_unused());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Arc<dyn VolatileChild>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The system has stopped: who waits is told.

@@ -8,6 +8,8 @@ mod address;
 mod cell;
 mod directory;
 
+use std::time::Duration;
+
 use crate::ids::{Name, Timestamp};
 
 pub use self::{
@@ -44,6 +46,9 @@ pub use self::{
 pub trait Volatile: Default + Send + 'static {
     /// Name of the kind: 1..=64 visible ASCII characters without `/`; unique among volatile kinds.
     const KIND: &'static str;
+    /// An actor that handled nothing for this long is ended, and its state with it; the next command finds a fresh
+    /// one. `None`: it lives as long as the system.
+    const IDLE_MAX: Option<Duration> = None;
     /// What it is asked.
     type Command: Send + 'static;
     /// What it answers.

@@ -17,6 +17,7 @@ use crate::{
     entity::{CallOptions, EntityAddress},
     env::Env,
     error::{CallError, CallFailure, Coded, Doubt, FailureKind, Family, Unavailable},
+    health::{Counter, Vital},
     ids::Name,
     store::{Outcome, Record, StoreError, decode, encode},
     task::{ActorGuard, TaskScope},
@@ -155,6 +156,9 @@ pub struct CoordinatorArgs {
 pub struct CoordinatorState {
     desk: Desk,
     scope: TaskScope,
+    asked: Counter,
+    answered: Counter,
+    _vital: Vital,
     _counted: ActorGuard,
 }
 
@@ -171,7 +175,10 @@ impl Actor for CoordinatorActor {
         args.env.services().coordinator.register(myself);
         let scope = args.env.tasks().child("coordinator");
         let counted = args.env.tasks().actor("coordinator");
-        Ok(CoordinatorState { desk: Desk { args }, scope, _counted: counted })
+        let vital = args.env.vitals().begin("coordinator");
+        vital.up();
+        let (asked, answered) = (vital.counter("asked"), vital.counter("answered"));
+        Ok(CoordinatorState { desk: Desk { args }, scope, asked, answered, _vital: vital, _counted: counted })
     }
 
     async fn handle(
@@ -181,12 +188,14 @@ impl Actor for CoordinatorActor {
         state: &mut CoordinatorState,
     ) -> Result<(), ActorProcessingErr> {
         // Each question has a task of its own: a slow run never delays another's.
-        let desk = state.desk.clone();
+        let (desk, answered) = (state.desk.clone(), state.answered.clone());
+        state.asked.add(1);
         let spawned = state.scope.spawn("coordinate", async move {
             match message {
                 CoordinatorMsg::Start(start, reply) => drop(reply.send(desk.start(*start).await)),
                 CoordinatorMsg::Tell(id, command, reply) => drop(reply.send(desk.tell(&id, &command).await)),
             }
+            answered.add(1);
         });
         drop(spawned);
         Ok(())

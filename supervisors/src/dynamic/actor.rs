@@ -7,7 +7,7 @@ use super::shell::{ChildKey, DynamicInfo, Shell};
 use super::spec::{DynamicChild, DynamicSpec};
 use crate::child::Shutdown;
 use crate::error::ControlError;
-use crate::exit::Exit;
+use crate::link::of_own_link;
 
 type Reply<T> = RpcReplyPort<Result<T, ControlError>>;
 
@@ -71,13 +71,7 @@ impl Actor for DynamicActor {
         event: SupervisionEvent,
         shell: &mut Shell,
     ) -> Result<(), ActorProcessingErr> {
-        match Exit::of(&event) {
-            // Without its link a supervisor is deaf; ractor has ended the children with the link.
-            Some((actor, exit)) if actor == shell.link().get_id() => {
-                Err(format!("the supervisor's link ended: {exit}").into())
-            }
-            Some(_) | None => Ok(()),
-        }
+        of_own_link(&event, shell.link())
     }
 
     async fn post_stop(

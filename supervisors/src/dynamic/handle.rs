@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use ractor::{Actor, ActorCell, ActorRef};
+use ractor::{ActorCell, ActorRef};
 
 use super::actor::{DynamicActor, DynamicMsg};
 use super::shell::{ChildKey, DynamicInfo};
 use super::spec::{DynamicChild, DynamicSpec};
-use crate::ask::{Stopped, ask, stop};
+use crate::ask::{Stopped, ask, ended, of_cell, spawn, stop};
 use crate::child::{ChildSpec, Shutdown, Started};
 use crate::error::{ControlError, SupervisorStartError};
 
@@ -42,12 +42,7 @@ impl DynamicSupervisor {
         parent: Option<ActorCell>,
     ) -> Result<Self, SupervisorStartError> {
         spec.validate()?;
-        let spawned = match parent {
-            Some(parent) => parent.spawn_linked(name, DynamicActor, spec).await,
-            None => DynamicActor::spawn(name, DynamicActor, spec).await,
-        };
-        let (actor, _join) = spawned.map_err(SupervisorStartError::of_spawn)?;
-        Ok(Self { actor })
+        Ok(Self { actor: spawn(DynamicActor, spec, name, parent).await? })
     }
 
     /// Describes a dynamic supervisor as the child of another.
@@ -67,8 +62,7 @@ impl DynamicSupervisor {
     /// Reaches a supervisor by its actor; `None` if the actor is no [`DynamicSupervisor`].
     #[must_use]
     pub fn of_cell(cell: &ActorCell) -> Option<Self> {
-        let is_supervisor = cell.is_message_type_of::<DynamicMsg>() == Some(true);
-        is_supervisor.then(|| Self { actor: cell.clone().into() })
+        of_cell(cell).map(|actor| Self { actor })
     }
 
     /// The supervisor's actor.
@@ -148,7 +142,6 @@ impl DynamicSupervisor {
     /// # Cancel safety
     /// Safe.
     pub async fn ended(&self) {
-        // Without a limit there is no timeout to fail with.
-        let _ = self.cell().wait(None).await;
+        ended(&self.cell()).await;
     }
 }

@@ -246,16 +246,7 @@ impl Shell {
     fn wait_for_restart(&mut self, key: ChildKey, delay: Duration) {
         let ticket = self.wait_with_ticket(key);
         let Some(pacing) = &self.spec.pacing else { return };
-        let myself = self.myself.clone();
-        let waiting = pacing.scope().spawn("restart delay", async move {
-            tokio::time::sleep(delay).await;
-            // Fails only when the supervisor is gone.
-            let _ = myself.cast(DynamicMsg::RestartDue { key, ticket });
-        });
-        if waiting.is_err() {
-            // The owner of delays is gone: restart without one rather than never.
-            let _ = self.myself.cast(DynamicMsg::RestartDue { key, ticket });
-        }
+        pacing.tell_after(delay, &self.myself, move || DynamicMsg::RestartDue { key, ticket });
     }
 
     fn wait_with_ticket(&mut self, key: ChildKey) -> u64 {

@@ -8,7 +8,7 @@ use super::children::{ChildCounts, ChildInfo};
 use super::shell::Shell;
 use crate::child::ChildSpec;
 use crate::error::ControlError;
-use crate::exit::Exit;
+use crate::link::of_own_link;
 use crate::spec::SupervisorSpec;
 
 type Reply<T> = RpcReplyPort<Result<T, ControlError>>;
@@ -77,13 +77,7 @@ impl Actor for SupervisorActor {
         event: SupervisionEvent,
         shell: &mut Shell,
     ) -> Result<(), ActorProcessingErr> {
-        match Exit::of(&event) {
-            // Without its link a supervisor is deaf; ractor has ended the children with the link.
-            Some((actor, exit)) if actor == shell.link().get_id() => {
-                Err(format!("the supervisor's link ended: {exit}").into())
-            }
-            Some(_) | None => Ok(()),
-        }
+        of_own_link(&event, shell.link())
     }
 
     async fn post_stop(

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ractor::{Actor, ActorCell, ActorRef};
+use ractor::{ActorCell, ActorRef};
 
 use super::actor::{SupervisorActor, SupervisorMsg};
 use super::children::{ChildCounts, ChildInfo};
-use crate::ask::{Stopped, ask, stop};
+use crate::ask::{Stopped, ask, ended, of_cell, spawn, stop};
 use crate::child::{ChildSpec, Shutdown, Started};
 use crate::error::{ControlError, StartError, SupervisorStartError};
 use crate::spec::SupervisorSpec;
@@ -57,12 +57,7 @@ impl Supervisor {
         parent: Option<ActorCell>,
     ) -> Result<Self, SupervisorStartError> {
         let spec = spec.validate()?;
-        let spawned = match parent {
-            Some(parent) => parent.spawn_linked(name, SupervisorActor, spec).await,
-            None => SupervisorActor::spawn(name, SupervisorActor, spec).await,
-        };
-        let (actor, _join) = spawned.map_err(SupervisorStartError::of_spawn)?;
-        Ok(Self { actor })
+        Ok(Self { actor: spawn(SupervisorActor, spec, name, parent).await? })
     }
 
     /// Like [`start`](Self::start), for an `init` that may answer that the supervisor is not needed: then `None`.
@@ -104,8 +99,7 @@ impl Supervisor {
     /// Reaches a supervisor by its actor; `None` if the actor is no [`Supervisor`].
     #[must_use]
     pub fn of_cell(cell: &ActorCell) -> Option<Self> {
-        let is_supervisor = cell.is_message_type_of::<SupervisorMsg>() == Some(true);
-        is_supervisor.then(|| Self { actor: cell.clone().into() })
+        of_cell(cell).map(|actor| Self { actor })
     }
 
     /// The supervisor's actor.
@@ -198,7 +192,6 @@ impl Supervisor {
     /// # Cancel safety
     /// Safe.
     pub async fn ended(&self) {
-        // Without a limit there is no timeout to fail with.
-        let _ = self.cell().wait(None).await;
+        ended(&self.cell()).await;
     }
 }

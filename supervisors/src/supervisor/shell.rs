@@ -210,18 +210,9 @@ impl Shell {
 
     fn wait_for_restart(&mut self, id: &Arc<str>, delay: Duration) {
         let ticket = self.wait_with_ticket(id);
-        let due = SupervisorMsg::RestartDue { id: Arc::clone(id), ticket };
-        let Some(pacing) = &self.pacing else { return };
-        let myself = self.myself.clone();
-        let waiting = pacing.scope().spawn("restart delay", async move {
-            tokio::time::sleep(delay).await;
-            // Fails only when the supervisor is gone.
-            let _ = myself.cast(due);
-        });
-        if waiting.is_err() {
-            // The owner of delays is gone: restart without one rather than never.
-            let _ = self.myself.cast(SupervisorMsg::RestartDue { id: Arc::clone(id), ticket });
-        }
+        let (Some(pacing), id) = (&self.pacing, Arc::clone(id)) else { return };
+        let due = move || SupervisorMsg::RestartDue { id: Arc::clone(&id), ticket };
+        pacing.tell_after(delay, &self.myself, due);
     }
 
     fn wait_with_ticket(&mut self, id: &str) -> u64 {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use stanchion::{System, activities, ids::Name, workflow::RunStatus};
 
 use super::program::Program;
 
@@ -121,4 +122,52 @@ fn a_failed_run_goes_on_after_retry() {
     let ended = program.run(&["run", "w.yaml", "--id", "r", "--json"]);
     assert_eq!((ended.code, &ended.last()["status"]), (Some(0), &"completed".into()), "{ended:?}");
     assert_eq!(program.read("log"), "r/a x\n");
+}
+
+/// Kills the actor of a run so often that the run is parked.
+async fn park(program: &Program, run: &str) {
+    let builder = activities::register(System::builder());
+    let system = builder.open(program.path("stanchion.redb")).await.unwrap();
+    let cell = system.env().directory().cell(&Name::new("run", run).unwrap()).unwrap();
+    let parked = crate::kit::task({
+        let workflows = system.workflows().clone();
+        let run = run.to_owned();
+        async move { workflows.wait(&run).await.map(|run| run.state.status()) }
+    });
+    let mut last = 0;
+    crate::kit::until("it is parked", || {
+        if let Some((generation, actor)) = cell.owner()
+            && generation > last
+        {
+            last = generation;
+            actor.kill();
+        }
+        parked.is_finished()
+    })
+    .await;
+    assert_eq!(parked.await.unwrap().unwrap(), RunStatus::Parked);
+    crate::kit::stop(system).await;
+}
+
+#[test]
+fn a_parked_run_ends_with_1_and_goes_on_after_retry() {
+    let program = Program::new();
+    program.write("w.yaml", &held(3_000));
+    let running = program.start(&["run", "w.yaml", "--id", "r"]);
+    program.await_line("r", "step_started", "hold");
+    running.kill();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(park(&program, "r"));
+    let ended = program.run(&["run", "w.yaml", "--id", "r", "--json"]);
+    assert_eq!((ended.code, &ended.last()["status"]), (Some(1), &"parked".into()), "{ended:?}");
+    assert_eq!(ended.last()["error"]["code"], "parked");
+    let history = program.lines(&["history", "r"]);
+    assert_eq!(history.last().unwrap()["kind"], "run_parked");
+    assert_eq!(program.lines(&["list", "--status", "parked"]).len(), 1);
+    assert_eq!(program.lines(&["retry", "r"])[0], serde_json::json!({"run_id": "r", "status": "running"}));
+    let resumed = program.lines(&["history", "r"]);
+    assert_eq!(resumed.last().unwrap()["kind"], "run_resumed", "no step starts where nobody runs it");
+    let ended = program.run(&["run", "w.yaml", "--id", "r", "--json"]);
+    assert_eq!((ended.code, &ended.last()["status"]), (Some(0), &"completed".into()), "{ended:?}");
+    assert_eq!(program.read("log"), "r/a x\nr/b x\nr/c x\nr/d x\n");
 }

@@ -1,5 +1,7 @@
 //! What the tests of entities share: agents that do what they are told, and a system on a store in memory.
 
+#[cfg(feature = "testing")]
+mod late_loads;
 mod ledger;
 
 use std::{future::Future, time::Duration};
@@ -11,6 +13,8 @@ use stanchion::{
     supervisors::Shutdown,
 };
 
+#[cfg(feature = "testing")]
+pub(crate) use self::late_loads::{Late, LateLoads};
 pub(crate) use self::ledger::{Answer, Command, Echo, Ledger, Refusal};
 
 /// The outcome of a call of a [`Ledger`].

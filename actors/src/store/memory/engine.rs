@@ -154,7 +154,7 @@ impl Core {
             }
             Item::Activate(entity, by, to) => Delivery::answer(to, alive.map(|()| self.activate(entity, by))),
             Item::Release(token, to) => {
-                self.owners.release(token);
+                self.release(token);
                 Delivery::answer(to, alive)
             }
             Item::Close(to) => {
@@ -165,13 +165,25 @@ impl Core {
         self.deliveries.push_back(delivery);
     }
 
+    /// A number whose name was only looked at is free again; it is never given twice.
+    fn release(&mut self, token: Token) {
+        let in_force = self.owners.check(token).is_ok();
+        self.owners.release(token);
+        if in_force && !self.is_stored(token.entity) {
+            self.created.retain(|_, entity| *entity != token.entity);
+        }
+    }
+
     fn activate(&mut self, entity: EntityId, by: Incarnation) -> Activated {
         if self.exists(entity) { self.owners.activate(entity, by) } else { Activated::Missing }
     }
 
     fn exists(&self, entity: EntityId) -> bool {
+        self.created.values().any(|known| *known == entity) || self.is_stored(entity)
+    }
+
+    fn is_stored(&self, entity: EntityId) -> bool {
         self.disk.heads.contains_key(&entity)
-            || self.created.values().any(|known| *known == entity)
             || self.disk.work(Some(EntityId(entity.0.saturating_sub(1))), 1).contains(&entity)
     }
 

@@ -81,6 +81,7 @@ macro_rules! __conformance_cases {
                 an_entity_with_entries_exists_also_after_reopening
                 kind_and_key_are_both_part_of_a_name
                 a_name_of_the_greatest_length_works
+                a_name_that_was_only_looked_at_is_free_after_its_release
                 a_number_in_use_is_not_given_again_after_reopening
             }
             rights {

@@ -43,6 +43,22 @@ pub(super) async fn an_entity_with_entries_exists_also_after_reopening(rig: &mut
     Ok(())
 }
 
+pub(super) async fn a_name_that_was_only_looked_at_is_free_after_its_release(rig: &mut Rig) -> Check {
+    let own = rig.own("a").await?;
+    rig.release(own.token).await?;
+    same("resolved", &rig.store()?.resolve(&name("a")).await.map_err(said)?, &None)?;
+    let mut again = rig.own("a").await?;
+    holds(again.entity() != own.entity(), "a number is given once")?;
+    let entry = again.state(b"x");
+    rig.put(&again, entry).await?;
+    rig.release(again.token).await?;
+    for _ in ROUNDS {
+        same("resolved", &rig.store()?.resolve(&name("a")).await.map_err(said)?, &Some(again.entity()))?;
+        rig.reopen().await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn kind_and_key_are_both_part_of_a_name(rig: &mut Rig) -> Check {
     let names = [name_of("ab", "c"), name_of("a", "bc"), name_of("abc", "c"), name_of("ab", "cc")];
     let mut owned = Vec::new();

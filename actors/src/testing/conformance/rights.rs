@@ -15,8 +15,10 @@ pub(super) async fn a_token_names_its_entity_and_this_boot(rig: &mut Rig) -> Che
 }
 
 pub(super) async fn each_activation_raises_the_number(rig: &mut Rig) -> Check {
-    let entity = rig.create(&name("a")).await?;
-    let mut last = 0;
+    let mut a = rig.own("a").await?;
+    let entry = a.state(b"x");
+    rig.put(&a, entry).await?;
+    let (entity, mut last) = (a.entity(), a.token.activation);
     for i in 0..10 {
         let token = rig.activate(entity).await?;
         holds(token.activation > last, "the activation number rises")?;
@@ -61,6 +63,8 @@ pub(super) async fn a_released_token_is_fenced(rig: &mut Rig) -> Check {
 
 pub(super) async fn a_released_entity_may_be_activated_by_another_life(rig: &mut Rig) -> Check {
     let mut a = rig.own("a").await?;
+    let entry = a.state(b"x");
+    rig.put(&a, entry).await?;
     rig.release(a.token).await?;
     rig.me = Incarnation(2);
     rig.own_again(&mut a).await?;
@@ -145,6 +149,8 @@ pub(super) async fn releasing_a_stale_token_takes_nothing_back(rig: &mut Rig) ->
 
 pub(super) async fn releasing_twice_does_no_harm(rig: &mut Rig) -> Check {
     let mut a = rig.own("a").await?;
+    let entry = a.state(b"x");
+    rig.put(&a, entry).await?;
     rig.release(a.token).await?;
     rig.release(a.token).await?;
     rig.own_again(&mut a).await?;
