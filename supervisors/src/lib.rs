@@ -22,6 +22,7 @@ mod error;
 mod event;
 mod link;
 mod order;
+mod pacing;
 mod spec;
 mod start;
 mod supervisor;
@@ -29,7 +30,7 @@ mod tasks;
 mod volatile;
 
 pub use ask::Stopped;
-pub use backoff::{Backoff, Pacing};
+pub use backoff::Backoff;
 pub use child::{ChildKind, ChildSpec, Restart, Shutdown, StartContext, StartFn, StartFuture, Started};
 pub use dynamic::{
     ChildKey, DynamicChild, DynamicInfo, DynamicSpec, DynamicSupervisor, GiveUp, StartedChild,
@@ -39,6 +40,7 @@ pub use error::{ControlError, SpecError, StartError, SupervisorStartError};
 pub use event::{Observer, SupervisorEvent};
 pub use exit::Exit;
 pub use intensity::Intensity;
+pub use pacing::Pacing;
 pub use spec::{AutoShutdown, SupervisorSpec};
 pub use strategy::Strategy;
 pub use supervisor::{ChildCounts, ChildInfo, ChildStatus, Init, Supervisor};

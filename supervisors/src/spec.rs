@@ -1,11 +1,11 @@
 //! What a supervisor is told once, at its start.
 
-use crate::backoff::Pacing;
 use crate::child::ChildSpec;
 use crate::error::SpecError;
 use crate::event::{Observer, SupervisorEvent, unobserved};
 use crate::intensity::Intensity;
 use crate::order::start_order;
+use crate::pacing::Pacing;
 use crate::strategy::Strategy;
 
 /// Whether significant children that end for good take the supervisor with them.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ractor::Actor;
 
-use crate::backoff::Pacing;
 use crate::child::{Restart, Shutdown, StartFn, start_actor};
 use crate::error::SpecError;
 use crate::event::{Observer, SupervisorEvent, unobserved};
 use crate::intensity::Intensity;
+use crate::pacing::Pacing;
 
 /// Whose restarts are counted together, and who is given up when they are too many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 
 use super::actor::SupervisorMsg;
 use super::children::{Children, Status};
-use crate::backoff::Pacing;
 use crate::child::{Restart, StartContext, Started};
 use crate::error::{StartError, SupervisorStartError};
 use crate::event::{Observer, SupervisorEvent};
 use crate::exit::{Exit, SHUTDOWN};
 use crate::intensity::{RestartWindow, Verdict};
 use crate::link::Exits;
+use crate::pacing::Pacing;
 use crate::spec::{AutoShutdown, SupervisorSpec};
 use crate::start::call_start;
 use crate::strategy::{Decision, Strategy, decide, plan, shuts_down};
