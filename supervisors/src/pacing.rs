@@ -9,7 +9,7 @@ use stanchion_actors::task::TaskScope;
 use crate::backoff::Backoff;
 
 /// Gives jitter: a number in `0.0..=1.0` a call.
-pub type Draw = Arc<dyn Fn() -> f64 + Send + Sync>;
+type Draw = Arc<dyn Fn() -> f64 + Send + Sync>;
 
 /// A back-off with what it needs to be performed: random draws, and an owner for the waiting tasks.
 #[derive(Clone)]
