@@ -11,6 +11,7 @@
 //! | [`HandOff`] | carries entries, activations and barriers in one order to the one writer thread |
 //! | [`ReleaseOrder`] | keeps a reply until the version it speaks of is durable |
 //! | [`OwnerSlot`] | says who owns an entity on this node, and keeps former owners from changing that |
+//! | [`Probes`] | admits exactly so many callers in one round; a [`Probe`] gives its place back when dropped |
 //! | [`Fences`] | lets the writer tell chains of the present activation from those of former ones |
 //!
 //! # Loom
@@ -43,6 +44,9 @@
 //! | `owner_slot::a_late_vacate_does_not_evict_the_new_owner` | old and new owner | vacate ignores the generation |
 //! | `fences::an_activation_is_a_barrier_to_chains_in_flight` | old chains against a new activation, through a hand-off | activation beside the queue |
 //! | `fences::a_late_forget_leaves_the_new_activation_alone` | forget against raise | forget ignores the number |
+//! | `probes::exactly_the_places_of_a_round_are_given` | three callers, two places | look and count in two steps |
+//! | `probes::a_dropped_probe_lets_one_more_in` | a drop against a caller who tries on | dropped probe keeps its place |
+//! | `probes::a_late_drop_leaves_the_next_round_alone` | a drop against a new round | give-back ignores the round |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -56,6 +60,7 @@ mod owner_slot;
 pub mod planted;
 #[cfg(not(stanchion_loom))]
 mod planted;
+mod probes;
 mod release_order;
 mod shim;
 
@@ -64,6 +69,7 @@ pub use fences::Fences;
 pub use gate::{Acquire, Closed, Gate, GateRefusal, Permit, Waiter};
 pub use hand_off::{Drain, HandOff, Refused};
 pub use owner_slot::{Claim, OwnerSlot, OwnerState};
+pub use probes::{Probe, Probes};
 pub use release_order::{Epoch, Held, ReleaseOrder};
 
 /// Whether this build belongs to loom: the examples, which run outside a model, then stop at once.

@@ -37,6 +37,12 @@ pub enum Bug {
     SlotVacateIgnoresGeneration,
     /// `Fences::forget` does not compare activation numbers.
     FencesForgetBlindly,
+    /// `Probes::try_take` looks and counts in two steps.
+    ProbesCountInTwoSteps,
+    /// A probe that is dropped keeps its place.
+    ProbesDroppedKeepsPlace,
+    /// A probe gives its place back to whatever round it is.
+    ProbesIgnoreTheRound,
 }
 
 /// Whether `bug` is switched on: never, outside loom.

@@ -18,5 +18,7 @@ mod gate;
 mod hand_off;
 #[path = "loom/owner_slot.rs"]
 mod owner_slot;
+#[path = "loom/probes.rs"]
+mod probes;
 #[path = "loom/release_order.rs"]
 mod release_order;

@@ -1,0 +1,191 @@
+//! [`Breaker`] and [`BreakerPermit`]: the machine behind its lock.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    BreakerOpen, BreakerOptions, BreakerOptionsError, BreakerSnapshot, BreakerState, BreakerStats, Cause,
+    Outcome, Transition,
+    machine::{Machine, Refused, Report, State, Ticket},
+};
+use crate::ids::Timestamp;
+
+/// A circuit breaker; clones are the same one.
+///
+/// Each call of it holds the breaker's own lock for well under a microsecond and never while a call runs. Time
+/// comes as an argument; a clock that is set back makes no wait longer.
+#[derive(Clone)]
+pub struct Breaker(Arc<Shared>);
+
+struct Shared {
+    name: Arc<str>,
+    machine: Mutex<Machine>,
+}
+
+impl Shared {
+    /// No foreign code runs under the lock, so what a panic leaves behind is whole.
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker").field("name", &self.0.name).field("state", &self.state()).finish()
+    }
+}
+
+impl Breaker {
+    /// Makes a closed breaker.
+    ///
+    /// # Errors
+    /// [`BreakerOptionsError`] names the field that is outside its range.
+    pub fn new(name: impl Into<Arc<str>>, options: BreakerOptions) -> Result<Self, BreakerOptionsError> {
+        options.validate()?;
+        Ok(Self(Arc::new(Shared { name: name.into(), machine: Mutex::new(Machine::new(options)) })))
+    }
+
+    /// Name it was made with.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// Lets a call run. The first call after the wait makes an open breaker half-open.
+    ///
+    /// # Errors
+    /// [`BreakerOpen`]: do not run it; ask again after `retry_after`, or later when there is none.
+    pub fn acquire(&self, now: Timestamp) -> Result<BreakerPermit, BreakerOpen> {
+        match self.0.machine().admit(now) {
+            Ok(ticket) => {
+                Ok(BreakerPermit { breaker: Arc::clone(&self.0), began: now, ticket: Some(ticket) })
+            }
+            Err(Refused { state, until }) => {
+                let retry_after = until.map(|until| until.since(now));
+                Err(BreakerOpen { breaker: Arc::clone(&self.0.name), state, until, retry_after })
+            }
+        }
+    }
+
+    /// State at this moment. Reading it changes nothing: an open breaker whose wait is over reads open until a
+    /// call comes.
+    #[must_use]
+    pub fn state(&self) -> BreakerState {
+        self.0.machine().state.shown()
+    }
+
+    /// Counts, and the window as it is at this time.
+    #[must_use]
+    pub fn stats(&self, now: Timestamp) -> BreakerStats {
+        self.0.machine().stats(now)
+    }
+
+    /// The last changes of state, oldest first; at most `transition_log_size`.
+    #[must_use]
+    pub fn transitions(&self) -> Vec<Transition> {
+        self.0.machine().transitions()
+    }
+
+    /// Options in force.
+    #[must_use]
+    pub fn options(&self) -> BreakerOptions {
+        self.0.machine().options.clone()
+    }
+
+    /// Takes other options and keeps the state. A window of the same type keeps what still fits, one of the other
+    /// type begins empty; a wait and a round of probes end as they began.
+    ///
+    /// # Errors
+    /// [`BreakerOptionsError`]: nothing changed.
+    pub fn reconfigure(&self, options: BreakerOptions) -> Result<(), BreakerOptionsError> {
+        options.validate()?;
+        self.0.machine().reconfigure(options);
+        Ok(())
+    }
+
+    /// Opens for one wait, as too many failures would.
+    pub fn open(&self, now: Timestamp) {
+        self.0.machine().open(Cause::Opened, 0, now);
+    }
+
+    /// Refuses every call until [`Breaker::reset`].
+    pub fn force_open(&self, now: Timestamp) {
+        self.0.machine().go(State::ForcedOpen, Cause::ForcedOpen, now);
+    }
+
+    /// Lets every call run and judges nothing until [`Breaker::reset`].
+    pub fn disable(&self, now: Timestamp) {
+        self.0.machine().go(State::Disabled, Cause::Disabled, now);
+    }
+
+    /// Closes, with an empty window; outcomes of calls that run are not judged.
+    pub fn reset(&self, now: Timestamp) {
+        self.0.machine().close(Cause::Reset, now);
+    }
+
+    /// What outlives the process.
+    #[must_use]
+    pub fn snapshot(&self, now: Timestamp) -> BreakerSnapshot {
+        self.0.machine().snapshot(now)
+    }
+
+    /// Takes the state of an earlier life: one that died while open stays so until its original time.
+    pub fn restore(&self, snapshot: &BreakerSnapshot, now: Timestamp) {
+        self.0.machine().restore(snapshot, now);
+    }
+}
+
+/// Leave to run one call. Dropped without an outcome it counts as ignored, and a probe's place is free again.
+#[must_use = "dropping the permit counts the call as ignored"]
+pub struct BreakerPermit {
+    breaker: Arc<Shared>,
+    began: Timestamp,
+    /// Taken when the outcome is told.
+    ticket: Option<Ticket>,
+}
+
+impl fmt::Debug for BreakerPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BreakerPermit").field("breaker", &self.breaker.name).finish_non_exhaustive()
+    }
+}
+
+impl BreakerPermit {
+    /// Number of the state that gave the permit; see [`Transition::epoch`].
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.ticket.as_ref().map_or(0, |ticket| ticket.epoch)
+    }
+
+    /// Whether the call is a counted probe of a half-open breaker.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.probe.is_some())
+    }
+
+    /// Tells what the call came to; it took the time since the permit was given, and a wait that follows is not
+    /// shortened by chance.
+    pub fn finish(self, outcome: Outcome, now: Timestamp) {
+        let took = now.since(self.began);
+        self.finish_with(outcome, took, 0, now);
+    }
+
+    /// Tells what the call came to and how long it took. `draw` is uniform over all of u64 and shortens a wait
+    /// that follows by `wait_jitter`.
+    pub fn finish_with(mut self, outcome: Outcome, took: Duration, draw: u64, now: Timestamp) {
+        if let Some(ticket) = self.ticket.take() {
+            self.breaker.machine().record(ticket, Report { outcome, took, draw, now });
+        }
+    }
+}
+
+impl Drop for BreakerPermit {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.breaker.machine().ignore(ticket);
+        }
+    }
+}
