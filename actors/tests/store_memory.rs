@@ -93,28 +93,35 @@ proptest! {
 }
 
 /// Cases of which at least one must find the mutation; the sure ones, by name.
-fn found_by(mutation: Mutation) -> &'static str {
+fn found_by(mutation: Mutation) -> &'static [&'static str] {
     match mutation {
-        Mutation::ForgetsRows => "rows::a_row_comes_back",
-        Mutation::ForgetsDeletes => "rows::a_deleted_row_is_gone",
-        Mutation::ForgetsTimers => "timers::a_timer_is_loaded_and_due",
-        Mutation::ForgetsMessages => "messages::a_message_is_pending_until_consumed",
-        Mutation::ForgetsConsuming => "messages::the_receivers_entry_consumes_the_message",
-        Mutation::ForgetsEffects => "work::an_effect_is_loaded_until_it_ends",
-        Mutation::ForgetsAnswers => "dedup::an_answer_comes_back",
-        Mutation::AcksBeforeCommit => "chains::a_gap_is_a_conflict",
-        Mutation::SwapsOrder => "chains::chains_submitted_without_waiting_apply_in_order",
-        Mutation::SplitsAtomic => "atomic::one_chain_in_conflict_stops_the_atomic_record",
-        Mutation::HidesFences => "rights::a_chain_under_an_older_activation_is_fenced",
-        Mutation::HidesConflicts => "chains::a_gap_is_a_conflict",
-        Mutation::NeverAnswers => "chains::the_first_entry_is_version_one",
-        Mutation::ForgetsAtReopen => "chains::the_first_entry_is_version_one",
-        Mutation::IgnoresLimits => "rows::at_most_the_asked_number_of_rows_comes",
-        Mutation::IgnoresAfter => "timers::paging_through_due_timers_loses_none",
-        Mutation::ForgetsReleases => "rights::a_released_token_is_fenced",
-        Mutation::NeverRaises => "rights::each_activation_raises_the_number",
-        Mutation::ForgetsPurges => "purge::a_purge_removes_everything_of_the_entity",
-        Mutation::HidesTruncation => "history::none_keeps_no_entry_with_a_state",
+        Mutation::ForgetsRows => &["rows::a_row_comes_back"],
+        Mutation::ForgetsDeletes => &["rows::a_deleted_row_is_gone"],
+        Mutation::ForgetsTimers => &["timers::a_timer_is_loaded_and_due"],
+        Mutation::ForgetsMessages => &["messages::a_message_is_pending_until_consumed"],
+        Mutation::ForgetsConsuming => &["messages::the_receivers_entry_consumes_the_message"],
+        Mutation::ForgetsEffects => &["work::an_effect_is_loaded_until_it_ends"],
+        Mutation::ForgetsAnswers => &["dedup::an_answer_comes_back"],
+        Mutation::AcksBeforeCommit => &["chains::a_gap_is_a_conflict"],
+        // Which record overtakes which is a matter of threads.
+        Mutation::SwapsOrder => &[
+            "chains::chains_submitted_without_waiting_apply_in_order",
+            "chains::entities_do_not_disturb_each_other",
+            "messages::the_inbox_keeps_the_order_of_its_commands",
+            "settling::completions_come_in_the_order_of_submission",
+            "settling::close_settles_what_was_handed_over",
+        ],
+        Mutation::SplitsAtomic => &["atomic::one_chain_in_conflict_stops_the_atomic_record"],
+        Mutation::HidesFences => &["rights::a_chain_under_an_older_activation_is_fenced"],
+        Mutation::HidesConflicts => &["chains::a_gap_is_a_conflict"],
+        Mutation::NeverAnswers => &["chains::the_first_entry_is_version_one"],
+        Mutation::ForgetsAtReopen => &["chains::the_first_entry_is_version_one"],
+        Mutation::IgnoresLimits => &["rows::at_most_the_asked_number_of_rows_comes"],
+        Mutation::IgnoresAfter => &["timers::paging_through_due_timers_loses_none"],
+        Mutation::ForgetsReleases => &["rights::a_released_token_is_fenced"],
+        Mutation::NeverRaises => &["rights::each_activation_raises_the_number"],
+        Mutation::ForgetsPurges => &["purge::a_purge_removes_everything_of_the_entity"],
+        Mutation::HidesTruncation => &["history::none_keeps_no_entry_with_a_state"],
     }
 }
 
@@ -123,7 +130,8 @@ fn the_suite_finds_every_mutation() {
     for mutation in MUTATIONS {
         let failed = block_on(run(Arc::new(MutantFactory::new(Memory::default(), mutation))));
         let names: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
-        assert!(names.contains(&found_by(mutation)), "{mutation:?} is found by {names:?} only");
+        let sure = found_by(mutation).iter().any(|case| names.contains(case));
+        assert!(sure, "{mutation:?} is found by {names:?} only");
         assert!(names.len() < CASES.len(), "{mutation:?} leaves some cases whole, so they say something");
     }
 }
