@@ -26,7 +26,7 @@ pub use stanchion_actors::{
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
-    ids, store as port,
+    ids, queue, store as port,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

@@ -142,7 +142,7 @@ impl Partition {
         if let Some(job) = self.jobs.get(&seq) {
             return Some((job.status(now), job.enqueued_at));
         }
-        let ended = &self.ended.get(&seq)?.job;
+        let ended = self.ended.get(&seq)?;
         let status = if ended.cancelled { JobStatus::Cancelled } else { JobStatus::Done };
         Some((status, ended.enqueued_at))
     }
@@ -213,7 +213,7 @@ impl Partition {
     /// Why a job is not among the live and dead ones.
     pub(super) fn missing(&self, seq: u64) -> QueueRefusal {
         match self.ended.get(&seq) {
-            Some(ended) if ended.job.cancelled => QueueRefusal::WrongState("cancelled".into()),
+            Some(ended) if ended.cancelled => QueueRefusal::WrongState("cancelled".into()),
             Some(_) => QueueRefusal::WrongState("done".into()),
             None => QueueRefusal::UnknownJob(seq),
         }

@@ -135,7 +135,8 @@ impl Partition {
         let delayed = self.delayed.first().map(|(at, _)| *at);
         let expires = self.leases.first().map(|(at, _)| *at);
         let rate = config.rate.map(|rate| rate.allowed_at(self.fixed.arrival));
-        let keys = config.key_rate.and_then(|rate| self.arrivals.values().min().map(|at| rate.allowed_at(*at)));
+        let keys =
+            config.key_rate.and_then(|rate| self.arrivals.values().min().map(|at| rate.allowed_at(*at)));
         [delayed, expires, rate, keys].into_iter().flatten().filter(|at| *at > now).min()
     }
 
@@ -205,9 +206,9 @@ impl Partition {
         let asked = failure.retry_after_ms.unwrap_or(0).min(TEN_YEARS_MS).saturating_mul(1_000);
         let delay = drawn.max(asked);
         let at = now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX));
-        let too_late = policy.max_elapsed_ms.is_some_and(|ms| {
-            job.first_started.is_some_and(|first| at > later(first, ms))
-        });
+        let too_late = policy
+            .max_elapsed_ms
+            .is_some_and(|ms| job.first_started.is_some_and(|first| at > later(first, ms)));
         let over = !failure.retryable
             || failures >= policy.max_attempts
             || too_late
@@ -317,6 +318,12 @@ impl Partition {
             self.arrivals.remove(&key);
             self.changes.arrival(&key, None);
         }
+    }
+
+    /// The durable timer has fired.
+    pub(super) fn disarm(&mut self) {
+        self.fixed.armed = None;
+        self.changes.touch();
     }
 
     /// When the durable timer has to be set to, if it has to be set anew: something is due before it.

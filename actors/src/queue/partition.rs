@@ -77,13 +77,6 @@ pub(super) struct Fixed {
 /// What is remembered of an ended job.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) at: i64,
-    pub(super) job: Ending,
-}
-
-/// What of an ended job still matters.
-#[derive(Debug)]
-pub(super) struct Ending {
     pub(super) enqueued_at: i64,
     pub(super) unique: Option<Arc<str>>,
     pub(super) cancelled: bool,
@@ -241,16 +234,15 @@ impl Partition {
         let unique = job.unique.as_ref().map(|unique| Arc::clone(&unique.key));
         let (enqueued_at, has_output) = (job.enqueued_at, job.has_output);
         self.ended_order.insert((at, job.seq));
-        self.ended
-            .insert(job.seq, Ended { at, job: Ending { enqueued_at, unique, cancelled, has_output } });
+        self.ended.insert(job.seq, Ended { enqueued_at, unique, cancelled, has_output });
     }
 
     /// Forgets the ended job that ended first; `false`: there is none.
     pub(super) fn forget_oldest_ended(&mut self) -> bool {
         let Some((_, seq)) = self.ended_order.pop_first() else { return false };
         if let Some(ended) = self.ended.remove(&seq) {
-            self.forget_unique(ended.job.unique.as_ref(), seq);
-            self.changes.forget(seq, false, ended.job.has_output);
+            self.forget_unique(ended.unique.as_ref(), seq);
+            self.changes.forget(seq, false, ended.has_output);
         }
         true
     }
