@@ -1,8 +1,6 @@
 //! The way to a queue, whatever the number of its partitions.
 
 use std::{
-    fmt,
-    str::FromStr,
     sync::{
         Arc,
         atomic::{AtomicU16, AtomicU64, Ordering},
@@ -11,16 +9,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::{
     command::{
-        Ack, DeadEdit, DeadFilter, Enqueued, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND,
-        QueueCommand, QueueReply, Settled,
+        Ack, DeadEdit, DeadFilter, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND, QueueCommand,
+        QueueReply, Settled,
     },
     config::{QUEUE_BATCH_MAX, QueueConfig},
     error::QueueError,
     job::NewJob,
+    names::{JobEnqueued, JobId, Work},
     partition::Partition,
     refusal::QueueRefusal,
     rows::payload_row,
@@ -39,69 +37,6 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const ASK_AGAIN: u32 = 4;
 /// Pause before asking again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(25);
-
-/// Identity of a job within its queue, written as `PARTITION-NUMBER`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct JobId {
-    /// Partition, from 0.
-    pub partition: u16,
-    /// Number within it, from 1.
-    pub seq: u64,
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.partition, self.seq)
-    }
-}
-
-impl FromStr for JobId {
-    type Err = QueueRefusal;
-    fn from_str(text: &str) -> Result<Self, QueueRefusal> {
-        let parsed = text.split_once('-').and_then(|(partition, seq)| {
-            Some(Self { partition: partition.parse().ok()?, seq: seq.parse().ok()? })
-        });
-        parsed.ok_or_else(|| QueueRefusal::BadConfig(format!("{text:?} is no job id, such as 0-17")))
-    }
-}
-
-/// What became of a job that was enqueued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JobEnqueued {
-    /// It has this id.
-    New(JobId),
-    /// There is one of its unique key already.
-    Duplicate {
-        /// Its id.
-        existing: JobId,
-    },
-    /// The waiting one of its unique key was replaced.
-    Replaced(JobId),
-}
-
-impl JobEnqueued {
-    /// The job that will do it.
-    #[must_use]
-    pub fn id(self) -> JobId {
-        match self {
-            Self::New(id) | Self::Replaced(id) | Self::Duplicate { existing: id } => id,
-        }
-    }
-}
-
-/// A job leased, with its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Work {
-    /// Its id.
-    pub id: JobId,
-    /// Names the same effect at every attempt.
-    pub idempotency_key: String,
-    /// The lease: fence, attempt, kind, key, priority, when it runs out.
-    pub lease: GrantedJob,
-    /// What was enqueued.
-    pub payload: Bytes,
-}
 
 /// The way to a queue. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -236,7 +171,7 @@ impl Queue {
             let QueueReply::Enqueued(enqueued) = reply else { return Err(unexpected()) };
             for (place, outcome) in at.into_iter().zip(enqueued) {
                 if let Some(slot) = outcomes.get_mut(place) {
-                    *slot = Some(named(partition, outcome));
+                    *slot = Some(JobEnqueued::of(partition, outcome));
                 }
             }
         }
@@ -517,15 +452,6 @@ impl Queue {
 
 pub(super) fn unexpected() -> QueueError {
     QueueError::Codec(CodecError::Decode("the reply is of another command".into()))
-}
-
-fn named(partition: u16, outcome: Enqueued) -> JobEnqueued {
-    let id = |seq| JobId { partition, seq };
-    match outcome {
-        Enqueued::New(seq) => JobEnqueued::New(id(seq)),
-        Enqueued::Duplicate { existing } => JobEnqueued::Duplicate { existing: id(existing) },
-        Enqueued::Replaced(seq) => JobEnqueued::Replaced(id(seq)),
-    }
 }
 
 /// Cuts jobs into batches that fit one entry.

@@ -82,8 +82,7 @@ impl Partition {
     }
 
     fn is_taken_by(&self, seq: u64, request: &LeaseRequest) -> bool {
-        request.kinds.is_empty()
-            || self.jobs.get(&seq).is_some_and(|job| request.kinds.iter().any(|kind| *kind == job.kind))
+        request.kinds.is_empty() || self.jobs.get(&seq).is_some_and(|job| request.kinds.contains(&job.kind))
     }
 
     /// Whether another job of the key may start.

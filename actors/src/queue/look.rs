@@ -7,8 +7,9 @@ use bytes::Bytes;
 use super::{
     command::QueueCommand,
     error::QueueError,
-    handle::{JobId, Queue},
+    handle::Queue,
     job::{Job, JobStatus},
+    names::JobId,
     partition::Partition,
     refusal::QueueRefusal,
     rows::{job_row, jobs_end, output_row, payload_row},

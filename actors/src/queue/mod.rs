@@ -13,6 +13,7 @@ mod job;
 mod lease;
 mod look;
 mod machine;
+mod names;
 mod partition;
 mod ready;
 mod refusal;
@@ -28,7 +29,7 @@ pub use self::{
     },
     config::{QUEUE_BATCH_MAX, QUEUE_JOBS_MAX, QUEUE_PARTITIONS_MAX, QueueConfig, Rate},
     error::QueueError,
-    handle::{JobEnqueued, JobId, Queue, Work},
+    handle::Queue,
     job::{
         Happening, JOB_HISTORY_MAX, JOB_TEXT_MAX_BYTES, JOB_WORD_MAX_BYTES, Job, JobState, JobStatus, Lease,
         NewJob, RunAt, Unique,
@@ -36,6 +37,7 @@ pub use self::{
     lease::{LEASE_EXPIRED, LEASE_RELEASED},
     look::JobView,
     machine::queue_kind,
+    names::{JobEnqueued, JobId, Work},
     partition::{Partition, Tally},
     refusal::QueueRefusal,
     stats::QueueStats,
