@@ -16,6 +16,7 @@ pub mod health;
 pub mod ids;
 pub mod moment;
 pub mod persistence;
+pub mod queue;
 pub mod resilience;
 pub mod store;
 pub mod task;

@@ -15,6 +15,7 @@ use stanchion_actors::{
     flags::Flag,
     ids::Name,
     persistence::{StoreHandle, StoreOpener},
+    queue::queue_kind,
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
     volatile::{Volatile, Volatiles},
@@ -314,6 +315,7 @@ impl Builder {
         let mut kinds = self.kinds;
         kinds.push(agent_kind::<Flag>(EntityOptions::default()));
         kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
+        kinds.push(queue_kind());
         let supervisors = Supervisors::new(self.shards, self.shards);
         let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;
         let env = Env::new(EnvParts {

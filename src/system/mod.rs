@@ -14,6 +14,7 @@ use stanchion_actors::{
     flags::Flags,
     health::{Health, Stats},
     ids::{Name, NameError, Version},
+    queue::{Queue, QueueError},
     store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
@@ -84,6 +85,14 @@ impl System {
     /// As [`Self::agent`].
     pub fn volatile<V: Volatile>(&self, key: &str) -> Result<VolatileAddress<V>, AddressError> {
         VolatileAddress::new(&self.env, key)
+    }
+
+    /// The queue of this name. It need not exist: it begins with its first job, or with its settings.
+    ///
+    /// # Errors
+    /// [`QueueError::Name`] when the name is no name.
+    pub fn queue(&self, name: &str) -> Result<Queue, QueueError> {
+        Queue::new(&self.env, name)
     }
 
     /// The untyped address of any entity.

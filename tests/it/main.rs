@@ -27,6 +27,7 @@ mod health;
 mod history;
 mod mailbox;
 mod outbox;
+mod queue;
 mod recovery;
 #[cfg(feature = "testing")]
 mod store_backup;

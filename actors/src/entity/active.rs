@@ -27,6 +27,16 @@ use crate::{
     },
 };
 
+/// Rows read at a time.
+const RESTORE_PAGE: usize = 1_024;
+
+/// The first key after this one.
+fn after(key: &[u8]) -> Bytes {
+    let mut next = key.to_vec();
+    next.push(0);
+    Bytes::from(next)
+}
+
 /// The machine's state can no longer be trusted, or the store refused it: activate again.
 #[derive(Debug)]
 pub(crate) struct Broken(pub(crate) FailureKind);
@@ -135,7 +145,22 @@ impl Active {
                 self.machine.restore_row(&key, &value);
             }
         }
-        Ok(())
+        let Some((mut from, to)) = self.machine.rows_range() else { return Ok(()) };
+        loop {
+            let rows = store.rows(self.entity, from, to.clone(), RESTORE_PAGE).await?;
+            for (key, value) in &rows {
+                self.machine.restore_row(key, value);
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == RESTORE_PAGE => from = after(last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Lets the machine look at the rows given back.
+    pub(crate) fn check_rows(&mut self) -> Result<(), Unreadable> {
+        self.machine.rows_restored()
     }
 
     /// Offers every pending message to an outbox that does not know them.

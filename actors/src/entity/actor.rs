@@ -236,6 +236,7 @@ async fn load(env: &Arc<Env>, cell: &Arc<EntityCell>) -> Result<Active, FailureK
     let mut active =
         Active::restore(Arc::clone(env), Arc::clone(cell), token, machine, loaded).map_err(quarantined)?;
     active.restore_rows(store.as_ref()).await.map_err(failed)?;
+    active.check_rows().map_err(quarantined)?;
     env.directory().learn(entity, cell);
     for (position, item) in inbox {
         cell.push_inbox(position, item);

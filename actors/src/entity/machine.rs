@@ -244,8 +244,21 @@ pub trait Machine: Send {
         Vec::new()
     }
 
-    /// Gives back a row asked for by [`Machine::rows_needed`].
+    /// Range of keys of private rows (first, and first after it) the machine needs back after an activation.
+    fn rows_range(&self) -> Option<(Bytes, Bytes)> {
+        None
+    }
+
+    /// Gives back a row asked for by [`Machine::rows_needed`] or [`Machine::rows_range`].
     fn restore_row(&mut self, _key: &[u8], _value: &[u8]) {}
+
+    /// Every row was given back.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when a row does not decode, or they do not go together.
+    fn rows_restored(&mut self) -> Result<(), Unreadable> {
+        Ok(())
+    }
 }
 
 /// Renders a stored state as JSON, for people: `entity show`.

@@ -1,0 +1,475 @@
+//! The way to a queue, whatever the number of its partitions.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{
+    command::{
+        Ack, DeadEdit, DeadFilter, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND, QueueCommand,
+        QueueReply, Settled,
+    },
+    config::{QUEUE_BATCH_MAX, QueueConfig},
+    error::QueueError,
+    job::NewJob,
+    names::{JobEnqueued, JobId, Work},
+    partition::Partition,
+    refusal::QueueRefusal,
+    rows::payload_row,
+};
+use crate::{
+    entity::{CallOptions, EntityAddress, Transaction},
+    env::Env,
+    error::{FailureKind, Unavailable},
+    ids::Name,
+    store::{CodecError, decode, encode},
+};
+
+/// Largest sum of payloads in one entry, unless it is of a single job.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Asked again, under the same ticket, when it is not known whether a command was applied, or it was not.
+const ASK_AGAIN: u32 = 4;
+/// Pause before asking again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(25);
+
+/// The way to a queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub(super) env: Arc<Env>,
+    pub(super) name: Arc<str>,
+    state: Arc<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Partitions; 0: not asked yet.
+    partitions: AtomicU16,
+    turn: AtomicU64,
+}
+
+impl Queue {
+    /// The queue of this name.
+    ///
+    /// # Errors
+    /// [`QueueError::Name`].
+    pub fn new(env: &Arc<Env>, name: &str) -> Result<Self, QueueError> {
+        if name.contains('/') || name.len() > 200 {
+            return Err(crate::ids::NameError::Key(name.to_owned()).into());
+        }
+        Name::new(QUEUE_KIND, name)?;
+        Ok(Self { env: Arc::clone(env), name: Arc::from(name), state: Arc::default() })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn partition_name(&self, partition: u16) -> Result<Name, QueueError> {
+        let key = if partition == 0 { self.name.to_string() } else { format!("{}/{partition}", self.name) };
+        Ok(Name::new(QUEUE_KIND, key)?)
+    }
+
+    pub(super) fn address(&self, partition: u16) -> Result<EntityAddress, QueueError> {
+        Ok(EntityAddress::new(&self.env, &self.partition_name(partition)?)?)
+    }
+
+    /// Number of its partitions.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn partitions(&self) -> Result<u16, QueueError> {
+        match self.state.partitions.load(Ordering::Relaxed) {
+            0 => {
+                let config = self.config().await?;
+                self.state.partitions.store(config.partitions, Ordering::Relaxed);
+                Ok(config.partitions)
+            }
+            known => Ok(known),
+        }
+    }
+
+    /// Its settings.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn config(&self) -> Result<QueueConfig, QueueError> {
+        let look = |state: &dyn std::any::Any| state.downcast_ref::<Partition>().map(|p| p.config().clone());
+        let config = self.address(0)?.read(look, CallOptions::default().deadline).await;
+        Ok(config.map_err(QueueError::of_call)?.unwrap_or_default())
+    }
+
+    /// Sets its settings, in every partition at once.
+    ///
+    /// # Errors
+    /// [`QueueError`]; `NotEmpty` when the number of partitions would change while jobs are live.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the settings may be in force.
+    pub async fn configure(&self, config: QueueConfig) -> Result<(), QueueError> {
+        self.state.partitions.store(0, Ordering::Relaxed);
+        let partitions = self.partitions().await?.max(config.partitions);
+        let told = self.tell_partitions(partitions, &QueueCommand::Configure(config)).await;
+        self.state.partitions.store(0, Ordering::Relaxed);
+        told
+    }
+
+    /// Enqueues jobs and answers when they are durable. All of them, but for duplicates, or none; batches of more than
+    /// 256 jobs or 1 MiB are cut, and what was cut off before stays enqueued when a later one is refused.
+    ///
+    /// # Errors
+    /// [`QueueError`]; `QueueFull` when they do not fit.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the jobs may be enqueued.
+    pub async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<JobEnqueued>, QueueError> {
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for batch in batches(jobs) {
+            let partitions = self.partitions().await?;
+            match self.enqueue_batch(&batch, partitions).await {
+                Err(QueueError::Refused(QueueRefusal::Repartitioned(now))) => {
+                    self.state.partitions.store(now, Ordering::Relaxed);
+                    outcomes.extend(self.enqueue_batch(&batch, now).await?);
+                }
+                enqueued => outcomes.extend(enqueued?),
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn enqueue_batch(&self, jobs: &[NewJob], partitions: u16) -> Result<Vec<JobEnqueued>, QueueError> {
+        let mut parts: Vec<(Vec<usize>, Vec<NewJob>)> = vec![Default::default(); usize::from(partitions)];
+        for (place, job) in jobs.iter().enumerate() {
+            if let Some(part) = parts.get_mut(usize::from(self.place(job, partitions))) {
+                part.0.push(place);
+                part.1.push(job.clone());
+            }
+        }
+        let mut places = Vec::new();
+        let mut commands = Vec::new();
+        for (partition, (at, jobs)) in (0..).zip(parts) {
+            if !jobs.is_empty() {
+                places.push((partition, at));
+                commands.push((partition, QueueCommand::Enqueue { jobs, partitions }));
+            }
+        }
+        let mut outcomes = vec![None; jobs.len()];
+        for ((partition, at), reply) in places.into_iter().zip(self.ask_together(commands).await?) {
+            let QueueReply::Enqueued(enqueued) = reply else { return Err(unexpected()) };
+            for (place, outcome) in at.into_iter().zip(enqueued) {
+                if let Some(slot) = outcomes.get_mut(place) {
+                    *slot = Some(JobEnqueued::of(partition, outcome));
+                }
+            }
+        }
+        outcomes.into_iter().collect::<Option<Vec<_>>>().ok_or_else(unexpected)
+    }
+
+    /// Which partition a job goes to: by its key, else by its unique key, else in turn.
+    fn place(&self, job: &NewJob, partitions: u16) -> u16 {
+        let by = job.key.as_ref().or(job.unique.as_ref().map(|unique| &unique.key));
+        let number = match by {
+            Some(key) => u64::from(crc32c::crc32c(key.as_bytes())),
+            None => self.state.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        u16::try_from(number % u64::from(partitions.max(1))).unwrap_or(0)
+    }
+
+    /// Leases jobs and reads their payloads; a job that was cancelled in between is left out.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, jobs may be leased; they come back when the lease runs out.
+    pub async fn lease(&self, request: LeaseRequest) -> Result<Vec<Work>, QueueError> {
+        let partitions = self.partitions().await?;
+        let first = self.state.turn.fetch_add(1, Ordering::Relaxed);
+        let mut work = Vec::new();
+        for step in 0..u64::from(partitions) {
+            let partition = u16::try_from((first + step) % u64::from(partitions)).unwrap_or(0);
+            let n = request.n.saturating_sub(work.len());
+            if n == 0 && step > 0 {
+                break;
+            }
+            let command = QueueCommand::Lease(LeaseRequest { n, ..request.clone() });
+            let QueueReply::Leased(granted) = self.ask(partition, command).await? else {
+                return Err(unexpected());
+            };
+            work.extend(self.with_payloads(partition, granted.jobs).await?);
+        }
+        Ok(work)
+    }
+
+    async fn with_payloads(&self, partition: u16, jobs: Vec<GrantedJob>) -> Result<Vec<Work>, QueueError> {
+        let name = self.partition_name(partition)?;
+        let Some(entity) = self.address(partition)?.cell().entity() else { return Ok(Vec::new()) };
+        let store = self.env.store().current();
+        let mut work = Vec::with_capacity(jobs.len());
+        for lease in jobs {
+            if let Some(payload) = store.row(entity, payload_row(lease.seq)).await? {
+                let id = JobId { partition, seq: lease.seq };
+                let idempotency_key = format!("{name}/{}", lease.seq);
+                work.push(Work { id, idempotency_key, lease, payload });
+            }
+        }
+        Ok(work)
+    }
+
+    /// The jobs of one partition are done.
+    ///
+    /// # Errors
+    /// [`QueueError`]; each job's own refusal is in its place.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the jobs may be done.
+    pub async fn ack(
+        &self,
+        partition: u16,
+        acks: Vec<Ack>,
+    ) -> Result<Vec<Result<Settled, QueueRefusal>>, QueueError> {
+        self.settle(partition, QueueCommand::Ack(acks)).await
+    }
+
+    /// Attempts of jobs of one partition failed.
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::ack`].
+    pub async fn nack(
+        &self,
+        partition: u16,
+        nacks: Vec<Nack>,
+    ) -> Result<Vec<Result<Settled, QueueRefusal>>, QueueError> {
+        self.settle(partition, QueueCommand::Nack(nacks)).await
+    }
+
+    /// Workers of jobs of one partition still work; they learn here whether to stop.
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::ack`].
+    pub async fn extend(
+        &self,
+        partition: u16,
+        extends: Vec<Extend>,
+    ) -> Result<Vec<Result<Settled, QueueRefusal>>, QueueError> {
+        self.settle(partition, QueueCommand::Extend(extends)).await
+    }
+
+    /// Cancels a job; the worker of a leased one is told at its next extension and loses the lease after the grace.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the job may be cancelled.
+    pub async fn cancel(&self, id: JobId, grace: Duration) -> Result<Settled, QueueError> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let settled =
+            self.settle(id.partition, QueueCommand::Cancel { jobs: vec![id.seq], grace_ms }).await?;
+        Ok(settled.into_iter().next().ok_or_else(unexpected)??)
+    }
+
+    /// Lets a dead letter or a delayed job run at once.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it may be so.
+    pub async fn retry(&self, id: JobId) -> Result<Settled, QueueError> {
+        let settled = self.settle(id.partition, QueueCommand::Retry(vec![id.seq])).await?;
+        Ok(settled.into_iter().next().ok_or_else(unexpected)??)
+    }
+
+    /// Leases nothing until it is resumed; survives a restart.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it may be so.
+    pub async fn pause(&self) -> Result<(), QueueError> {
+        self.tell_all(&QueueCommand::Pause).await
+    }
+
+    /// Ends pause and drain.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it may be so.
+    pub async fn resume(&self) -> Result<(), QueueError> {
+        self.tell_all(&QueueCommand::Resume).await
+    }
+
+    /// Takes back the leases that earlier lives of a worker hold, at once; answers how many.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, some may be taken back.
+    pub async fn release_worker(&self, worker: &str, before_incarnation: u64) -> Result<u64, QueueError> {
+        let worker: Arc<str> = Arc::from(worker);
+        self.count_all(|| QueueCommand::ReleaseWorker { worker: Arc::clone(&worker), before_incarnation })
+            .await
+    }
+
+    /// Changes a dead letter.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it may be changed.
+    pub async fn dead_edit(&self, partition: u16, edit: DeadEdit) -> Result<(), QueueError> {
+        self.ask(partition, QueueCommand::DeadEdit(edit)).await.map(drop)
+    }
+
+    /// Dead letters become pending, with payload and history; answers how many.
+    ///
+    /// # Errors
+    /// [`QueueError`]; `NoFilter` when the filter has no condition.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, some may be pending.
+    pub async fn dead_requeue(&self, filter: &DeadFilter) -> Result<u64, QueueError> {
+        self.count_all(|| QueueCommand::DeadRequeue(filter.clone())).await
+    }
+
+    /// Forgets dead letters; answers how many.
+    ///
+    /// # Errors
+    /// [`QueueError`]; `NoFilter` when the filter has no condition.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, some may be forgotten.
+    pub async fn dead_purge(&self, filter: &DeadFilter) -> Result<u64, QueueError> {
+        self.count_all(|| QueueCommand::DeadPurge(filter.clone())).await
+    }
+
+    async fn settle(
+        &self,
+        partition: u16,
+        command: QueueCommand,
+    ) -> Result<Vec<Result<Settled, QueueRefusal>>, QueueError> {
+        match self.ask(partition, command).await? {
+            QueueReply::Settled(settled) => Ok(settled),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn count_all(&self, command: impl Fn() -> QueueCommand) -> Result<u64, QueueError> {
+        let mut sum = 0;
+        for partition in 0..self.partitions().await? {
+            loop {
+                let QueueReply::Count { count, more } = self.ask(partition, command()).await? else {
+                    return Err(unexpected());
+                };
+                sum += count;
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    pub(super) async fn tell_all(&self, command: &QueueCommand) -> Result<(), QueueError> {
+        let partitions = self.partitions().await?;
+        self.tell_partitions(partitions, command).await
+    }
+
+    async fn tell_partitions(&self, partitions: u16, command: &QueueCommand) -> Result<(), QueueError> {
+        let commands = (0..partitions).map(|partition| (partition, command.clone())).collect();
+        self.ask_together(commands).await.map(drop)
+    }
+
+    /// Asks several partitions: all of them do it, or none.
+    async fn ask_together(&self, commands: Vec<(u16, QueueCommand)>) -> Result<Vec<QueueReply>, QueueError> {
+        if let [(partition, _)] = commands.as_slice() {
+            let partition = *partition;
+            let mut replies = Vec::with_capacity(1);
+            for (_, command) in commands {
+                replies.push(self.ask(partition, command).await?);
+            }
+            return Ok(replies);
+        }
+        let mut transaction = Transaction::new();
+        for (partition, command) in commands {
+            transaction.add(self.partition_name(partition)?, Bytes::from(encode(&command)?));
+        }
+        let replies = transaction.run(&self.env).await.map_err(QueueError::of_call)?;
+        replies.iter().map(|reply| decode(reply).map_err(QueueError::from)).collect()
+    }
+
+    /// Asks one partition, and again under the same ticket when it is in doubt: it is done at most once.
+    async fn ask(&self, partition: u16, command: QueueCommand) -> Result<QueueReply, QueueError> {
+        let address = self.address(partition)?;
+        let payload = Bytes::from(encode(&command)?);
+        let ticket = self.env.session().begin();
+        let mut asked = 1;
+        loop {
+            let failure = match address.call_as(&ticket, payload.clone(), CallOptions::default()).await {
+                Ok(reply) => return Ok(decode(&reply)?),
+                Err(failure) => failure,
+            };
+            let again = matches!(
+                failure.kind,
+                FailureKind::Unknown(_)
+                    | FailureKind::Unavailable(
+                        Unavailable::Stopped | Unavailable::Fenced | Unavailable::Store(_)
+                    )
+            );
+            if !again || asked >= ASK_AGAIN {
+                return Err(QueueError::of_call(failure));
+            }
+            asked += 1;
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
+}
+
+pub(super) fn unexpected() -> QueueError {
+    QueueError::Codec(CodecError::Decode("the reply is of another command".into()))
+}
+
+/// Cuts jobs into batches that fit one entry.
+fn batches(jobs: Vec<NewJob>) -> Vec<Vec<NewJob>> {
+    let mut batches: Vec<Vec<NewJob>> = Vec::new();
+    let mut bytes = 0;
+    for job in jobs {
+        let size = job.payload.len();
+        match batches.last_mut() {
+            Some(batch) if batch.len() < QUEUE_BATCH_MAX && bytes + size <= BATCH_BYTES => {
+                bytes += size;
+                batch.push(job);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![job]);
+            }
+        }
+    }
+    batches
+}
