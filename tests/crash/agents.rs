@@ -150,7 +150,7 @@ pub(crate) struct Queue {
 }
 
 impl Agent for Queue {
-    const KIND: &'static str = "queue";
+    const KIND: &'static str = "worklist";
     type Command = u64;
     type Reply = ();
     type Rejection = Never;

@@ -93,7 +93,13 @@ impl History {
             let mut file = file.lock().unwrap();
             let mut text = serde_json::to_vec(&line(op)).unwrap();
             text.push(b'\n');
-            file.write_all(&text).unwrap();
+            let whole = file.metadata().unwrap().len();
+            if let Err(error) = file.write_all(&text) {
+                file.set_len(whole).unwrap();
+                // The limit of files is met by what is written down here, too: then nothing more can be told.
+                eprintln!("{HISTORY_IS_FULL}: {error}");
+                std::process::exit(HISTORY_ENDED);
+            }
         } else {
             let mut lines = self.lines.lock().unwrap();
             lines.push(line(op));
@@ -147,6 +153,10 @@ pub(crate) fn seed() -> u64 {
     let given = std::env::var("STANCHION_SEED").ok().and_then(|seed| seed.parse().ok());
     given.unwrap_or_else(|| now_us().unsigned_abs())
 }
+
+/// Exit code and words of a process that cannot write its own history on.
+pub(crate) const HISTORY_ENDED: i32 = 7;
+pub(crate) const HISTORY_IS_FULL: &str = "the history cannot be written";
 
 /// Whether the full numbers are asked for.
 pub(crate) fn campaign() -> bool {

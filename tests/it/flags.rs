@@ -76,3 +76,23 @@ async fn what_a_flag_is_not_is_refused_and_changes_nothing() {
     assert_eq!(flags.flag("share").await.unwrap().setting(), Some(share(50.0)));
     stop(system).await;
 }
+
+#[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+struct Mine;
+
+impl stanchion::Agent for Mine {
+    const KIND: &'static str = "flag";
+    type Command = ();
+    type Reply = ();
+    type Rejection = stanchion::Never;
+    fn handle(&mut self, (): (), _: &mut stanchion::Ctx<'_>) -> Result<(), stanchion::Never> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_kind_that_the_system_has_itself_is_refused_by_name() {
+    let refused = stanchion::System::builder().agent::<Mine>().open_memory().await.unwrap_err();
+    assert_eq!(refused.code(), "kind.duplicate");
+    assert!(refused.to_string().contains("\"flag\""), "{refused}");
+}

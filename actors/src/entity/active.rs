@@ -21,7 +21,7 @@ use super::{
 use crate::{
     env::Env,
     error::{FailureKind, Refusal, Unavailable},
-    ids::{Cause, EntityId, Timestamp, Version},
+    ids::{Cause, EntityId, Position, Timestamp, Version},
     store::{
         Chain, Change, DedupOp, Effect, Head, Loaded, Record, RefusedWhy, Store, StoreError, Timer, Token,
     },
@@ -62,6 +62,8 @@ pub(crate) struct Active {
     /// Replies of gathering entries.
     pub(super) held: Vec<(Version, Held)>,
     pub(super) afters: VecDeque<(Version, After)>,
+    /// Stored commands that went back into the mailbox for a while.
+    pub(super) put_back: HashSet<Position>,
     /// Consecutive panics on one input.
     pub(super) panics: u32,
     /// The outbox asked for all that is pending.
@@ -114,6 +116,7 @@ impl Active {
             gather: Chain::new(token, version),
             held: Vec::new(),
             afters: VecDeque::new(),
+            put_back: HashSet::new(),
             panics: 0,
             reoffer: false,
             returned: HashSet::new(),

@@ -156,7 +156,10 @@ impl EntityCell {
             if !queues.inbox.insert(position) {
                 return;
             }
-            queues.internal.push_back(Item::Inbox(position, command));
+            // In the order they were stored: what a later one calls settled has been handled before it.
+            let later = |item: &Item| matches!(item, Item::Inbox(other, _) if *other > position);
+            let place = queues.internal.iter().position(later).unwrap_or(queues.internal.len());
+            queues.internal.insert(place, Item::Inbox(position, command));
         }
         self.wake();
     }

@@ -131,6 +131,16 @@ impl Dedup {
         }
     }
 
+    /// What is known of a stored command: as [`Self::seen`], but one that was never handled is never expired. Its
+    /// client has settled it as soon as it was stored, and calls that overtake it say so.
+    #[must_use]
+    pub(super) fn seen_stored(&self, id: &CommandId, fingerprint: u64, oldest: Timestamp) -> Seen {
+        match self.seen(id, fingerprint, oldest) {
+            Seen::Expired if self.origins.contains_key(&id.origin) => Seen::New,
+            seen => seen,
+        }
+    }
+
     /// Whether a message of `sender` was consumed before. Messages of one sender come in order.
     #[must_use]
     pub(super) fn consumed(&self, sender: EntityId, seq: u64) -> bool {
@@ -236,6 +246,17 @@ mod tests {
         assert!(dedup.origins.values().all(|known| known.next_slot == 1), "and so are the stored rows");
         let kept = dedup.seen(&id(40), 40, NEVER);
         assert!(matches!(kept, Seen::Answered(..)));
+    }
+
+    #[test]
+    fn a_stored_command_that_calls_overtook_is_still_new() {
+        // Its client forgets it once it is stored; a call that is handled before it says that all below is settled.
+        let mut dedup = Dedup::default();
+        dedup.remember(answer(9, 9), Version(1), Timestamp(5));
+        assert_eq!(dedup.seen(&id(4), 4, NEVER), Seen::Expired, "a call of that number");
+        assert_eq!(dedup.seen_stored(&id(4), 4, NEVER), Seen::New);
+        dedup.remember(answer(4, 2), Version(2), Timestamp(6));
+        assert!(matches!(dedup.seen_stored(&id(4), 4, NEVER), Seen::Answered(..)), "its copy is not");
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Active {
         let consumed = vec![Consumed::Inbox { position }];
         let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Inbox(position, item.clone()));
         // Its session was young when it was stored; how long it lay here says nothing.
-        match self.dedup.seen(&item.id, print, self.oldest_session(item.at)) {
+        self.put_back.remove(&position);
+        match self.dedup.seen_stored(&item.id, print, self.oldest_session(item.at)) {
             Seen::New => {}
             Seen::Answered(..) => {
                 return self.consume_only(Draft { consumed, ..Draft::default() }, back, now);
@@ -98,7 +99,7 @@ impl Active {
         let accepted = outcome.and_then(|(decided, recorder)| {
             self.check_limits(&decided, &recorder).map(|()| (decided, recorder)).map_err(DecideError::Limit)
         });
-        let settled_below = item.settled_below;
+        let settled_below = self.settled(item.settled_below);
         match accepted {
             Ok((decided, recorder)) => {
                 self.accept().inspect_err(|_| self.cell.poison(print))?;
@@ -112,6 +113,7 @@ impl Active {
                 Ok(())
             }
             Err(DecideError::Limit(kind @ FailureKind::Unavailable(_))) => {
+                self.put_back.insert(position);
                 self.put_back_later(back, kind);
                 self.undecided()
             }

@@ -80,6 +80,7 @@ impl Active {
             reply.answer(Err(broken.0.clone()));
             return Err(broken);
         }
+        let settled_below = self.settled(settled_below);
         let handled = Handled { id, fingerprint: print, reply: decided.reply.clone(), settled_below };
         let dedup = self.dedup.remember(handled, self.version().next(), now);
         match self.record(decided.change, recorder, Draft { dedup, cause, ..Draft::default() }, now) {

@@ -132,6 +132,12 @@ impl Active {
         Ok(())
     }
 
+    /// What an origin has settled, as far as it may be forgotten: while a stored command waits its turn again, the
+    /// answers that a copy of it may ask for are kept.
+    pub(super) fn settled(&self, below: u64) -> u64 {
+        if self.put_back.is_empty() { below } else { 0 }
+    }
+
     /// The input cannot be handled at this moment: it goes back into the mailbox after a while.
     pub(super) fn put_back_later(&self, back: ReplyPort, kind: FailureKind) {
         self.env.later(PUT_BACK_AFTER, move || back.answer(Err(kind)));
