@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ctx::Recorder, policy::MailboxOptions};
 use crate::{
     error::Refusal,
+    resilience::{breaker::FailureClass, retry::RetryCause},
     store::{Change, History, Loaded, Timer},
 };
 
@@ -90,6 +91,22 @@ pub struct Failure {
     pub retryable: bool,
     /// Not before this long, if the other side said so.
     pub retry_after_ms: Option<u64>,
+}
+
+impl RetryCause for Failure {
+    fn cause_code(&self) -> &str {
+        &self.code
+    }
+    fn may_retry(&self) -> bool {
+        self.retryable
+    }
+    fn class(&self) -> Option<FailureClass> {
+        let timed_out = self.code == Self::TIMED_OUT;
+        Some(if timed_out { FailureClass::Timeout } else { FailureClass::Application })
+    }
+    fn asked_wait(&self) -> Option<Duration> {
+        self.retry_after_ms.map(Duration::from_millis)
+    }
 }
 
 impl Failure {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::refusal::QueueRefusal;
-use crate::workflow::retry::{RetryPolicy, TEN_YEARS_MS};
+use crate::resilience::retry::{RetryPolicy, TEN_YEARS_MS};
 
 /// Most partitions of a queue.
 pub const QUEUE_PARTITIONS_MAX: u16 = 64;
@@ -161,18 +161,10 @@ impl QueueConfig {
 
 /// Checks a retry policy that comes from outside.
 pub(super) fn check_retry(retry: &RetryPolicy) -> Result<(), QueueRefusal> {
-    let bad = |what: &str| Err(QueueRefusal::BadConfig(what.to_owned()));
-    if retry.max_attempts == 0 {
-        return bad("max_attempts is at least 1");
-    }
-    if !(retry.backoff_coefficient.is_finite() && retry.backoff_coefficient >= 1.0) {
-        return bad("backoff_coefficient is at least 1");
-    }
-    if retry.initial_interval_ms > TEN_YEARS_MS {
-        return bad("initial_interval_ms is at most ten years");
-    }
+    retry.validate().map_err(|error| QueueRefusal::BadConfig(error.to_string()))?;
     if retry.non_retryable.len() > 16 || retry.non_retryable.iter().any(|code| code.len() > 64) {
-        return bad("non_retryable has at most 16 codes of 64 bytes");
+        let what = "non_retryable has at most 16 codes of 64 bytes";
+        return Err(QueueRefusal::BadConfig(what.to_owned()));
     }
     Ok(())
 }

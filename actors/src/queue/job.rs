@@ -9,7 +9,7 @@ use super::{
     config::{QueueConfig, check_retry},
     refusal::QueueRefusal,
 };
-use crate::{entity::Failure, store::ROW_MAX_BYTES, workflow::retry::RetryPolicy};
+use crate::{entity::Failure, resilience::retry::RetryPolicy, store::ROW_MAX_BYTES};
 
 /// Longest kind, key and unique key of a job, and longest name of a worker, in bytes.
 pub const JOB_WORD_MAX_BYTES: usize = 200;

@@ -11,7 +11,12 @@ use super::{
     ready::LaneKey,
     refusal::QueueRefusal,
 };
-use crate::{entity::Failure, store::ROW_MAX_BYTES, workflow::retry::TEN_YEARS_MS};
+use crate::{
+    entity::Failure,
+    ids::Timestamp,
+    resilience::retry::{RetryDecision, RetryState, TEN_YEARS_MS},
+    store::ROW_MAX_BYTES,
+};
 
 /// Code of a job whose worker did not answer in time.
 pub const LEASE_EXPIRED: &str = "lease.expired";
@@ -200,35 +205,35 @@ impl Partition {
             return Settled::Cancelled;
         }
         let policy = job.retry.as_ref().unwrap_or(&self.fixed.config.retry);
-        let failures = job.failures + 1;
-        let drawn = policy.delay_us(failures, job.last_delay_us, draw());
-        let asked = failure.retry_after_ms.unwrap_or(0).min(TEN_YEARS_MS).saturating_mul(1_000);
-        let delay = drawn.max(asked);
-        let at = now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX));
-        let too_late = policy
-            .max_elapsed_ms
-            .is_some_and(|ms| job.first_started.is_some_and(|first| at > later(first, ms)));
-        let over = !failure.retryable
-            || failures >= policy.max_attempts
-            || too_late
-            || policy.non_retryable.contains(&failure.code);
+        let state = RetryState {
+            failures: job.failures,
+            previous_us: job.last_delay_us,
+            first: job.first_started.map(Timestamp),
+            ..RetryState::default()
+        };
+        let decision = policy.decide(&state, failure, Timestamp(now), draw);
         self.change(seq, |job| {
             job.happened(&failure.code, &failure.message, now);
-            job.failures = failures;
-            job.last_delay_us = Some(delay);
-            if over {
-                job.die(failure, now);
-            } else {
-                job.state = JobState::Waiting(at);
+            job.failures += 1;
+            match decision {
+                RetryDecision::Never(_) => job.die(failure, now),
+                RetryDecision::After { at, delay_us } => {
+                    job.last_delay_us = Some(delay_us);
+                    job.state = JobState::Waiting(at.0);
+                }
             }
         });
         self.promote(now);
-        if over {
-            self.bound_dead();
-            return Settled::Dead;
+        match decision {
+            RetryDecision::Never(_) => {
+                self.bound_dead();
+                Settled::Dead
+            }
+            RetryDecision::After { at, .. } => {
+                self.fixed.tally.retried += 1;
+                Settled::Waits(at.0)
+            }
         }
-        self.fixed.tally.retried += 1;
-        Settled::Waits(at)
     }
 
     /// A lease is lost through no fault of the job's own: it goes back to its place, unless that happens too often.

@@ -14,7 +14,7 @@ use super::{
     Ack, DeadFilter, Enqueued, Extend, GrantedJob, JobStatus, LeaseRequest, Nack, NewJob, Partition,
     QueueCommand, QueueConfig, QueueRefusal, QueueReply, Rate, RunAt, Settled, Unique,
 };
-use crate::{entity::Failure, workflow::retry::RetryPolicy};
+use crate::{entity::Failure, resilience::retry::RetryPolicy};
 
 mod model;
 

@@ -4,3 +4,4 @@
 //! policy is cheap enough for the way of every call: no actor in between, no global lock, no allocation.
 
 pub mod breaker;
+pub mod retry;

@@ -6,7 +6,7 @@
 //!
 //! - [`definition`]: the document as written, its faults, and the [`ValidDefinition`] the rest relies on.
 //! - [`graph`]: dense step numbers, edges and counters.
-//! - [`template`], [`condition`], [`retry`]: the small languages and policies of a step.
+//! - [`template`], [`condition`]: the small languages of a step; its policies are [`crate::resilience::retry`].
 //! - [`run`]: the state machine of one run.
 
 mod command;
@@ -17,11 +17,11 @@ pub mod graph;
 mod machine;
 mod reader;
 mod registry;
-pub mod retry;
 pub mod run;
 pub mod template;
 mod workflows;
 
+pub use crate::resilience::retry::{Jitter, RetryPolicy};
 pub use command::{RUN_ID_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id};
 pub use coordinator::{
     CoordinatorActor, CoordinatorArgs, CoordinatorMsg, CoordinatorState, RunError, StartRun, Started,
@@ -30,6 +30,5 @@ pub use definition::{Definition, DefinitionFaults, Step, ValidDefinition};
 pub use machine::{LiveRun, run_kind};
 pub use reader::{ReadError, StoredRun, run_ids};
 pub use registry::{DEFINITION_MAX_BYTES, DefinitionError, Definitions};
-pub use retry::{Jitter, RetryPolicy};
 pub use run::{Decision, Failure, RunEffect, RunEvent, RunInput, RunRejection, RunState, RunStatus};
 pub use workflows::Workflows;

@@ -3,7 +3,7 @@
 use super::{
     Compensation, CrashLoopPolicy, Definition, DefinitionFaults, FailurePolicy, Join, Step, ValidDefinition,
 };
-use crate::workflow::retry::RetryPolicy;
+use crate::resilience::retry::RetryPolicy;
 use serde_json::Value;
 use std::time::Duration;
 

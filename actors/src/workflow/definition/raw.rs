@@ -1,7 +1,7 @@
 //! The definition as it is written: serde types, one to one with the document.
 
 use super::object;
-use crate::workflow::retry::RetryPolicy;
+use crate::resilience::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -1,7 +1,26 @@
 //! Checks of numbers: timeouts, retry policies, limits.
 
 use super::fault::FaultKind;
-use crate::workflow::retry::{Jitter, RetryPolicy, TEN_YEARS_MS};
+use crate::resilience::retry::{RetryPolicy, TEN_YEARS_MS};
+
+/// Fields of a retry policy behind a prefix.
+macro_rules! fields {
+    ($prefix:literal) => {
+        [
+            concat!($prefix, "max_attempts"),
+            concat!($prefix, "initial_interval_ms"),
+            concat!($prefix, "backoff_coefficient"),
+            concat!($prefix, "maximum_interval_ms"),
+            concat!($prefix, "jitter"),
+            concat!($prefix, "max_elapsed_ms"),
+            concat!($prefix, "progress_timeout_ms"),
+            concat!($prefix, "classes.network"),
+            concat!($prefix, "classes.timeout"),
+            concat!($prefix, "classes.application"),
+            concat!($prefix, "classes.slow"),
+        ]
+    };
+}
 
 /// A number out of range and what would be right.
 pub(super) type BadSetting = (FaultKind, String);
@@ -22,55 +41,20 @@ pub(super) fn check_count(field: &'static str, count: u32) -> Option<BadSetting>
     (count == 0).then(|| bad(field, count, "use 1 or more"))
 }
 
-/// Field names of one retry policy, so that a fault names the one it is in.
-pub(super) struct RetryFields {
-    max_attempts: &'static str,
-    initial: &'static str,
-    coefficient: &'static str,
-    maximum: &'static str,
-    jitter: &'static str,
-    max_elapsed: &'static str,
-}
+/// Where a retry policy stands: names of its fields, in the order of [`RETRY_FIELDS`].
+pub(super) struct RetryFields([&'static str; 11]);
 
-pub(super) const STEP_RETRY: RetryFields = RetryFields {
-    max_attempts: "retry.max_attempts",
-    initial: "retry.initial_interval_ms",
-    coefficient: "retry.backoff_coefficient",
-    maximum: "retry.maximum_interval_ms",
-    jitter: "retry.jitter",
-    max_elapsed: "retry.max_elapsed_ms",
-};
+/// The fields of a retry policy that may be at fault.
+const RETRY_FIELDS: [&str; 11] = fields!("");
+pub(super) const STEP_RETRY: RetryFields = RetryFields(fields!("retry."));
+pub(super) const COMPENSATION_RETRY: RetryFields = RetryFields(fields!("compensation.retry."));
 
-pub(super) const COMPENSATION_RETRY: RetryFields = RetryFields {
-    max_attempts: "compensation.retry.max_attempts",
-    initial: "compensation.retry.initial_interval_ms",
-    coefficient: "compensation.retry.backoff_coefficient",
-    maximum: "compensation.retry.maximum_interval_ms",
-    jitter: "compensation.retry.jitter",
-    max_elapsed: "compensation.retry.max_elapsed_ms",
-};
-
-/// Every fault of a retry policy.
+/// Every fault of a retry policy, under the names of where it stands.
 pub(super) fn check_retry(policy: &RetryPolicy, fields: &RetryFields) -> Vec<BadSetting> {
-    let mut faults = Vec::new();
-    faults.extend(check_count(fields.max_attempts, policy.max_attempts));
-    faults.extend(check_timeout(fields.initial, Some(policy.initial_interval_ms)));
-    faults.extend(check_timeout(fields.maximum, policy.maximum_interval_ms));
-    faults.extend(check_timeout(fields.max_elapsed, policy.max_elapsed_ms));
-    if let Some(maximum) = policy.maximum_interval_ms
-        && maximum > 0
-        && maximum < policy.initial_interval_ms
-    {
-        let hint = format!("use at least initial_interval_ms, {}", policy.initial_interval_ms);
-        faults.push(bad(fields.maximum, maximum, hint));
-    }
-    if !(1.0..=1_000.0).contains(&policy.backoff_coefficient) {
-        faults.push(bad(fields.coefficient, policy.backoff_coefficient, "use 1.0..=1000.0"));
-    }
-    if let Jitter::Fraction(fraction) = policy.jitter
-        && !(0.0..=1.0).contains(&fraction)
-    {
-        faults.push(bad(fields.jitter, fraction, "use a fraction of 0.0..=1.0"));
-    }
-    faults
+    let named = |field: &'static str| {
+        let pairs = RETRY_FIELDS.iter().zip(fields.0);
+        pairs.into_iter().find(|(name, _)| **name == field).map_or(field, |(_, there)| there)
+    };
+    let faults = policy.faults().into_iter();
+    faults.map(|fault| bad(named(fault.field), fault.given, fault.hint)).collect()
 }

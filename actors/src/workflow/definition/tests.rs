@@ -1,7 +1,10 @@
 //! Definitions: every fault by name, all at once; the hash; the document form.
 
 use super::*;
-use crate::workflow::retry::{Jitter, RetryPolicy};
+use crate::resilience::{
+    breaker::FailureClass,
+    retry::{Jitter, RetryPolicy, RetryRule},
+};
 use proptest::prelude::*;
 use serde_json::json;
 use std::time::Duration;
@@ -79,6 +82,13 @@ fn retry_numbers_outside_their_range_are_refused() {
         with(RetryPolicy { backoff_coefficient: 0.5, ..policy() }).contains("backoff_coefficient is 0.5")
     );
     assert!(with(RetryPolicy { max_elapsed_ms: Some(0), ..policy() }).contains("max_elapsed_ms is 0"));
+    let stuck = RetryPolicy { progress_timeout_ms: Some(0), ..policy() };
+    assert!(with(stuck).contains("retry.progress_timeout_ms is 0"));
+    for class in FailureClass::ALL {
+        let classes = [(class, RetryRule::MaxAttempts(0))].into();
+        let field = format!("retry.classes.{class} is 0");
+        assert!(with(RetryPolicy { classes, ..policy() }).contains(&field), "{field}");
+    }
     let undo = Compensation {
         activity: String::new(),
         input: json!(null),

@@ -1,9 +1,9 @@
 //! The definition the engine relies on: closed, acyclic, within limits.
 
 use super::{CrashLoopPolicy, Definition, DefinitionFaults, DefinitionHash, FailurePolicy, validate};
+use crate::resilience::retry::RetryPolicy;
 use crate::workflow::condition::Condition;
 use crate::workflow::graph::Graph;
-use crate::workflow::retry::RetryPolicy;
 use crate::workflow::template::Template;
 use std::collections::HashMap;
 use std::time::Duration;

@@ -7,9 +7,9 @@ use super::{
     Compensation, Definition, DefinitionFaults, DefinitionHash, DefinitionLimits, FailurePolicy, Join, Step,
     ValidCompensation, ValidDefinition, ValidStep,
 };
+use crate::resilience::retry::RetryPolicy;
 use crate::workflow::condition::{Condition, ConditionFault};
 use crate::workflow::graph::Graph;
-use crate::workflow::retry::RetryPolicy;
 use crate::workflow::template::{Template, TemplateFault};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};

@@ -2,8 +2,18 @@
 
 use super::input::{AttemptResult, Failure};
 use super::state::Trouble;
-use crate::workflow::retry::{RetryPolicy, TEN_YEARS_MS};
+use crate::{
+    ids::Timestamp,
+    resilience::{
+        breaker::FailureClass,
+        retry::{RetryCause, RetryDecision, RetryPolicy, RetryState},
+    },
+};
 use serde_json::Value;
+use std::time::Duration;
+
+/// Code of an attempt that took longer than its timeout.
+const TIMEOUT: &str = "timeout";
 
 /// Whether and when another attempt follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +30,25 @@ pub(super) fn failure_of(result: AttemptResult) -> Result<Value, Failure> {
         AttemptResult::Completed(output) => Ok(output),
         AttemptResult::Failed(failure) => Err(failure),
         AttemptResult::TimedOut => {
-            Err(Failure::retryable("timeout", "the attempt took longer than its timeout"))
+            Err(Failure::retryable(TIMEOUT, "the attempt took longer than its timeout"))
         }
         AttemptResult::Panicked(message) => Err(Failure::retryable("panic", message)),
         AttemptResult::Cancelled => Err(Failure::retryable("cancelled", "the attempt was cancelled")),
+    }
+}
+
+impl RetryCause for Failure {
+    fn cause_code(&self) -> &str {
+        &self.code
+    }
+    fn may_retry(&self) -> bool {
+        self.retryable
+    }
+    fn class(&self) -> Option<FailureClass> {
+        Some(if self.code == TIMEOUT { FailureClass::Timeout } else { FailureClass::Application })
+    }
+    fn asked_wait(&self) -> Option<Duration> {
+        self.retry_after_ms.map(Duration::from_millis)
     }
 }
 
@@ -36,18 +61,14 @@ pub(super) fn next_try(
     now_us: i64,
     draw: &mut dyn FnMut() -> f64,
 ) -> NextTry {
-    let failures = before.failures.saturating_add(1);
-    let final_code = policy.non_retryable.contains(&failure.code);
-    if !failure.retryable || final_code || failures >= policy.max_attempts {
-        return NextTry::Never;
-    }
-    let previous_us = (before.failures > 0).then_some(before.last_delay_us);
-    let asked_us = failure.retry_after_ms.unwrap_or(0).min(TEN_YEARS_MS).saturating_mul(1_000);
-    let delay_us = policy.delay_us(failures, previous_us, draw()).max(asked_us);
-    let at_us = now_us.saturating_add_unsigned(delay_us);
-    let last_us = match (policy.max_elapsed_ms, first_us) {
-        (Some(ms), Some(first_us)) => first_us.saturating_add_unsigned(ms.saturating_mul(1_000)),
-        (None, _) | (Some(_), None) => i64::MAX,
+    let state = RetryState {
+        failures: before.failures,
+        previous_us: (before.failures > 0).then_some(before.last_delay_us),
+        first: first_us.map(Timestamp),
+        ..RetryState::default()
     };
-    if at_us > last_us { NextTry::Never } else { NextTry::After { at_us, delay_us } }
+    match policy.decide(&state, failure, Timestamp(now_us), draw) {
+        RetryDecision::Never(_) => NextTry::Never,
+        RetryDecision::After { at, delay_us } => NextTry::After { at_us: at.0, delay_us },
+    }
 }

@@ -2,8 +2,8 @@
 //! rules of its own that share no code with the engine.
 
 use super::*;
+use crate::resilience::retry::{Jitter, RetryPolicy};
 use crate::workflow::definition::{Definition, FailurePolicy, Join, Step, ValidDefinition};
-use crate::workflow::retry::{Jitter, RetryPolicy};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,8 @@
 
 use super::model::{Belief, Plan, World, definition, judge};
 use super::*;
+use crate::resilience::retry::RetryPolicy;
 use crate::workflow::definition::{Compensation, Definition, FailurePolicy, Join, Step, ValidDefinition};
-use crate::workflow::retry::RetryPolicy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -4,10 +4,10 @@ use super::*;
 use proptest::prelude::*;
 
 /// xorshift64*: enough chance for a law, the same on every machine.
-struct Draws(u64);
+pub(super) struct Draws(pub(super) u64);
 
 impl Draws {
-    fn next(&mut self) -> f64 {
+    pub(super) fn next(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -59,6 +59,14 @@ fn a_coefficient_of_one_is_a_fixed_delay() {
 }
 
 #[test]
+fn linear_delays_grow_by_the_interval_up_to_the_cap() {
+    let linear = RetryPolicy { maximum_interval_ms: Some(350), ..RetryPolicy::linear(100) };
+    let delays: Vec<u64> = (1..=5).map(|n| linear.delay_us(n, None, 0.7)).collect();
+    assert_eq!(delays, [100_000, 200_000, 300_000, 350_000, 350_000]);
+    assert_eq!(linear.delay_us(1_000_000, None, 0.0), 350_000);
+}
+
+#[test]
 fn without_a_maximum_the_cap_is_a_hundred_times_the_initial_interval() {
     let open = RetryPolicy { maximum_interval_ms: None, ..policy(Jitter::None) };
     assert_eq!(open.delay_us(1_000_000, None, 0.0), 10_000_000);
@@ -70,6 +78,7 @@ fn jitter_follows_its_law() {
     assert!(ks_distance(samples(Jitter::Full, 4, None), 0.0, d) < KS_LIMIT);
     assert!(ks_distance(samples(Jitter::Equal, 4, None), d / 2.0, d) < KS_LIMIT);
     assert!(ks_distance(samples(Jitter::Fraction(0.25), 4, None), d * 0.75, d) < KS_LIMIT);
+    assert!(ks_distance(samples(Jitter::Around(0.25), 4, None), d * 0.75, d * 1.25) < KS_LIMIT);
     let decorrelated = samples(Jitter::Decorrelated, 4, Some(500_000));
     assert!(ks_distance(decorrelated, 100_000.0, 1_500_000.0) < KS_LIMIT);
 }
@@ -82,16 +91,21 @@ fn the_law_test_rejects_another_law() {
 
 proptest! {
     #[test]
-    fn a_delay_never_exceeds_the_cap(
+    fn a_delay_never_exceeds_the_longest(
         initial in 1u64..=u64::MAX, cap in proptest::option::of(1u64..=u64::MAX), coefficient in 1.0f64..1e300,
         failures in prop_oneof![1u32..100, Just(1_000_000), Just(u32::MAX)], previous in proptest::option::of(any::<u64>()),
-        draw in any::<f64>(), which in 0usize..5,
+        draw in any::<f64>(), which in 0usize..6, linear in any::<bool>(),
     ) {
-        let jitter = [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Fraction(0.5)][which];
+        let jitter = [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated, Jitter::Fraction(0.5), Jitter::Around(0.5)][which];
         let policy = RetryPolicy {
             initial_interval_ms: initial, maximum_interval_ms: cap, backoff_coefficient: coefficient, jitter,
+            growth: if linear { Growth::Linear } else { Growth::Exponential },
             ..RetryPolicy::default()
         };
-        prop_assert!(policy.delay_us(failures, previous, draw) <= policy.cap_us());
+        let delay = policy.delay_us(failures, previous, draw);
+        prop_assert!(delay <= policy.longest_us());
+        if !matches!(jitter, Jitter::Around(_)) {
+            prop_assert!(delay <= policy.cap_us());
+        }
     }
 }
