@@ -4,4 +4,5 @@
 //! policy is cheap enough for the way of every call: no actor in between, no global lock, no allocation.
 
 pub mod breaker;
+pub mod budget;
 pub mod retry;
