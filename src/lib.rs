@@ -26,7 +26,7 @@ pub use stanchion_actors::{
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
-    ids, queue, resilience, store as port,
+    ids, queue, resilience, store as port, task_agent,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };
@@ -34,4 +34,4 @@ pub use stanchion_supervisors as supervisors;
 
 #[cfg(feature = "testing")]
 pub use self::system::WrapStore;
-pub use self::system::{Builder, OpenError, StopReport, System, SystemError};
+pub use self::system::{Builder, OpenError, StopReport, System, SystemError, TaskAgents};

@@ -17,8 +17,10 @@ use crate::{
     ids::{Name, Timestamp},
     moment::Observer,
     persistence::{PersistenceMsg, StoreHandle},
+    queue::Bells,
     store::Incarnation,
     task::TaskScope,
+    task_agent::TaskAgentTable,
     volatile::Volatiles,
     workflow::CoordinatorMsg,
 };
@@ -124,6 +126,8 @@ pub struct Env {
     services: Services,
     vitals: Vitals,
     volatiles: Volatiles,
+    bells: Bells,
+    task_agents: TaskAgentTable,
     seed: AtomicU64,
     began: Timestamp,
     session: RwLock<(Timestamp, Arc<Session>)>,
@@ -152,6 +156,8 @@ impl Env {
             parts,
             services: Services::default(),
             volatiles: Volatiles::default(),
+            bells: Bells::default(),
+            task_agents: TaskAgentTable::default(),
             seed,
             began,
             session,
@@ -236,6 +242,18 @@ impl Env {
     #[must_use]
     pub fn volatiles(&self) -> &Volatiles {
         &self.volatiles
+    }
+
+    /// What wakes the workers of queues.
+    #[must_use]
+    pub fn bells(&self) -> &Bells {
+        &self.bells
+    }
+
+    /// The task agents.
+    #[must_use]
+    pub fn task_agents(&self) -> &TaskAgentTable {
+        &self.task_agents
     }
 
     /// The clock.

@@ -20,6 +20,7 @@ pub mod queue;
 pub mod resilience;
 pub mod store;
 pub mod task;
+pub mod task_agent;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod volatile;

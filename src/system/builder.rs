@@ -18,6 +18,7 @@ use stanchion_actors::{
     queue::queue_kind,
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
+    task_agent::TaskAgentState,
     volatile::{Volatile, Volatiles},
     workflow::{Definitions, Workflows, run_kind},
 };
@@ -316,6 +317,7 @@ impl Builder {
         kinds.push(agent_kind::<Flag>(EntityOptions::default()));
         kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
         kinds.push(queue_kind());
+        kinds.push(agent_kind::<TaskAgentState>(EntityOptions::default()));
         let supervisors = Supervisors::new(self.shards, self.shards);
         let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;
         let env = Env::new(EnvParts {
@@ -336,10 +338,11 @@ impl Builder {
         for register in self.volatiles {
             register(env.volatiles())?;
         }
+        let activities = Arc::new(activities);
         let plan = tree::Plan {
             env: Arc::clone(&env),
             opener,
-            activities: Arc::new(activities),
+            activities: Arc::clone(&activities),
             activities_at_once: self.activities_at_once,
             intensity: self.intensity,
             definitions: Arc::clone(&definitions),
@@ -354,6 +357,7 @@ impl Builder {
             env,
             root,
             workflows,
+            activities,
             #[cfg(all(unix, feature = "control"))]
             control: None,
         })

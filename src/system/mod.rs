@@ -1,6 +1,7 @@
 //! The composition root: one value that is the whole system.
 
 mod builder;
+mod task_agents;
 mod tree;
 mod wake;
 
@@ -8,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use stanchion_actors::{
     agent::{Address, AddressError, Agent, EventSourced, Replies, Sourced, Transact},
-    entity::EntityAddress,
+    entity::{Activities, EntityAddress},
     env::Env,
     error::{CallFailure, Refusal},
     flags::Flags,
@@ -23,7 +24,10 @@ use stanchion_supervisors::{Shutdown, Supervisor};
 
 #[cfg(feature = "testing")]
 pub use self::builder::WrapStore;
-pub use self::builder::{Builder, OpenError};
+pub use self::{
+    builder::{Builder, OpenError},
+    task_agents::TaskAgents,
+};
 
 /// Looks, a millisecond apart, at what still lives after everything was stopped.
 const LEFT_OVER_LOOKS: u32 = 1_000;
@@ -47,6 +51,7 @@ pub struct System {
     env: Arc<Env>,
     root: Supervisor,
     workflows: Workflows,
+    activities: Arc<Activities>,
     #[cfg(all(unix, feature = "control"))]
     control: Option<crate::control::Server>,
 }
@@ -120,6 +125,12 @@ impl System {
         &self.workflows
     }
 
+    /// Task agents: workers of queues.
+    #[must_use]
+    pub fn task_agents(&self) -> TaskAgents {
+        TaskAgents { env: Arc::clone(&self.env), activities: Arc::clone(&self.activities) }
+    }
+
     /// Feature flags.
     #[must_use]
     pub fn flags(&self) -> Flags {
@@ -189,14 +200,18 @@ impl System {
         Ok(self)
     }
 
-    /// Refuses new commands and lets what runs end within `deadline`; nothing recorded from here on starts before the
-    /// system is opened again. Answers the activities that still run. [`Self::stop`] follows.
+    /// Task agents end first; then new commands are refused. What runs may end within `deadline`; nothing recorded from here on starts before the
+    /// system is opened again. Answers the activities that still run, and the jobs that went back to their queues. [`Self::stop`] follows.
     ///
     /// # Cancel safety
     /// Dropped while it waits, the system goes on draining.
     pub async fn drain(&self, deadline: Duration) -> usize {
+        let until = tokio::time::Instant::now() + deadline;
+        // They tell their queues what became of jobs: commands, which are refused from then on.
+        let given_back = self.task_agents().drain(deadline).await;
         self.env.start_draining();
-        tree::drain(&self.env, deadline).await
+        given_back
+            + tree::drain(&self.env, until.saturating_duration_since(tokio::time::Instant::now())).await
     }
 
     /// Stops in order: new commands are refused, what runs may end within `deadline`, then everything is stopped

@@ -4,7 +4,8 @@
 //! Root (rest_for_one) ─ Persistence ─ Runtime (one_for_one) ─┬ TaskSupervisor, Timers, Outbox
 //!                                                            ├ VolatileSupervisor
 //!                                                            ├ AgentSupervisor x N, WorkflowSupervisor x N
-//!                                                            └ Coordinator
+//!                                                            ├ Coordinator
+//!                                                            └ TaskAgents ─ TaskAgent x N
 //! ```
 
 use std::{sync::Arc, time::Duration};
@@ -19,6 +20,8 @@ use stanchion_supervisors::{
     ChildSpec, EntitySupervisorActor, EntitySupervisorArgs, Init, Intensity, Strategy, Supervisor,
     SupervisorSpec, SupervisorStartError, VolatileSupervisorActor, VolatileSupervisorArgs,
 };
+
+use super::task_agents;
 
 /// What the tree is built from.
 pub(super) struct Plan {
@@ -82,7 +85,12 @@ fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
         spec = spec.child(shard_spec(plan, format!("workflow-supervisor-{shard}"), shard));
     }
     let coordinator = CoordinatorArgs { env: Arc::clone(env), definitions: Arc::clone(&plan.definitions) };
-    spec.child(ChildSpec::actor("coordinator", move || (CoordinatorActor, coordinator.clone())))
+    let spec = spec.child(ChildSpec::actor("coordinator", move || (CoordinatorActor, coordinator.clone())));
+    let plan = Arc::clone(plan);
+    let name = plan.env.actor_name(task_agents::SUPERVISOR);
+    spec.child(Supervisor::child_spec(task_agents::SUPERVISOR, Some(name), move || {
+        Init::Run(task_agents::supervisor(&plan.env, &plan.activities, plan.intensity))
+    }))
 }
 
 fn shard_spec(plan: &Arc<Plan>, id: String, shard: usize) -> ChildSpec {

@@ -35,6 +35,7 @@ mod store_backup;
 mod store_conformance;
 #[cfg(feature = "testing")]
 mod store_redb;
+mod task_agents;
 mod timers;
 mod transact;
 mod volatile;

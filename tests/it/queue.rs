@@ -23,7 +23,7 @@ async fn open_at(store: &MemoryStore, clock: &Arc<ManualClock>) -> System {
 }
 
 fn jobs(n: usize) -> Vec<NewJob> {
-    (0..n).map(|number| NewJob::json("noop", &serde_json::json!({ "n": number }))).collect()
+    (0..n).map(|number| NewJob::with_input("noop", &serde_json::json!({ "n": number })).unwrap()).collect()
 }
 
 fn request(n: usize) -> LeaseRequest {
@@ -41,7 +41,7 @@ async fn ack(queue: &Queue, work: &Work) -> Result<Settled, QueueRefusal> {
 }
 
 async fn nack(queue: &Queue, work: &Work, failure: Failure) -> Result<Settled, QueueRefusal> {
-    let nacks = vec![Nack { job: work.id.seq, fence: work.lease.fence, failure }];
+    let nacks = vec![Nack { job: work.id.seq, fence: work.lease.fence, failure, retry: None }];
     queue.nack(work.id.partition, nacks).await.unwrap().remove(0)
 }
 

@@ -2,17 +2,14 @@
 
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::{
-    active::panic_text,
+    attempt::{Activities, ActivityCtx, Progress, run_attempt},
     cell::EntityCell,
     machine::{Completion, Failure},
     mail::Item,
@@ -20,52 +17,11 @@ use super::{
 use crate::{
     env::Env,
     health::{Counter, Vital},
-    ids::{Cause, Name},
+    ids::Name,
     moment::{Moment, Observer},
     store::Effect,
     task::{ActorGuard, CancelToken, Places, TaskScope},
 };
-
-/// What an activity knows of its attempt.
-#[derive(Clone, Debug)]
-pub struct ActivityCtx {
-    /// The same for all attempts: give it to the outside, so that a repeated attempt is recognised.
-    pub idempotency_key: String,
-    /// Attempt, from 1.
-    pub attempt: u32,
-    /// Asked to stop.
-    pub cancel: CancelToken,
-    /// Trace, correlation, causation.
-    pub cause: Cause,
-    progress: Arc<Mutex<Progress>>,
-}
-
-/// The last sign of life of an attempt.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// Signs given so far.
-    pub beats: u64,
-    /// What the activity said last.
-    pub note: Option<String>,
-}
-
-impl ActivityCtx {
-    /// Says that the attempt lives, and how far it is. Volatile: not stored.
-    pub fn heartbeat(&self, note: impl Into<String>) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.beats += 1;
-        progress.note = Some(note.into());
-    }
-}
-
-/// An activity over bytes.
-pub trait DynActivity: Send + Sync + 'static {
-    /// Runs one attempt.
-    fn run(&self, ctx: ActivityCtx, input: Bytes) -> BoxFuture<'static, Result<Bytes, Failure>>;
-}
-
-/// Activities by name.
-pub type Activities = HashMap<String, Arc<dyn DynActivity>>;
 
 /// Messages of the runner of effects.
 #[derive(Debug)]
@@ -236,7 +192,7 @@ impl ActivityRunnerState {
                 () = cancel.cancelled() => return counts.cancelled.add(1),
             };
             observer.reach(Moment::EffectStart);
-            let result = run_attempt(activity.as_ref(), ctx, &effect, &cancel).await;
+            let result = run_attempt(activity.as_ref(), ctx, effect.input.clone(), effect.timeout_ms).await;
             observer.reach(Moment::EffectEnd);
             forget(&running, &key, effect.attempt);
             match &result {
@@ -273,39 +229,6 @@ impl ActivityRunnerState {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Name, String), Attempt>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An attempt that was cancelled may clean up this long; then it is dropped.
-const CANCEL_GRACE: Duration = Duration::from_secs(5);
-
-/// Runs one attempt to its end; `None` when it was cancelled, for then nobody waits for its end.
-async fn run_attempt(
-    activity: &dyn DynActivity,
-    ctx: ActivityCtx,
-    effect: &Effect,
-    cancel: &CancelToken,
-) -> Option<Result<Bytes, Failure>> {
-    let attempt = AssertUnwindSafe(async { activity.run(ctx, effect.input.clone()).await }).catch_unwind();
-    let limit = match effect.timeout_ms {
-        0 => Duration::from_secs(u64::from(u32::MAX)),
-        ms => Duration::from_millis(ms),
-    };
-    tokio::pin!(attempt);
-    tokio::select! {
-        ended = &mut attempt => Some(ended.unwrap_or_else(|panic| {
-            Err(Failure::retryable(Failure::PANICKED, panic_text(panic.as_ref())))
-        })),
-        () = tokio::time::sleep(limit) => {
-            cancel.cancel();
-            let _ = tokio::time::timeout(CANCEL_GRACE, &mut attempt).await;
-            let message = format!("attempt {} ran over {limit:?}", effect.attempt);
-            Some(Err(Failure::retryable(Failure::TIMED_OUT, message)))
-        }
-        () = cancel.cancelled() => {
-            let _ = tokio::time::timeout(CANCEL_GRACE, &mut attempt).await;
-            None
-        }
     }
 }
 

@@ -4,6 +4,7 @@ mod active;
 mod actor;
 mod address;
 mod after;
+mod attempt;
 mod cell;
 mod ctx;
 mod dedup;
@@ -24,16 +25,15 @@ mod session;
 mod timers;
 mod transact;
 
+pub(crate) use self::attempt::run_attempt;
 pub use self::{
     actor::{EntityActor, EntityArgs, EntityState},
     address::{CallOptions, EntityAddress},
+    attempt::{Activities, ActivityCtx, DynActivity, Progress},
     cell::{EntityCell, MailboxStats},
     ctx::{EffectRequest, Recorder, Send, TimerRequest},
     directory::{Directory, KindError},
-    effects::{
-        Activities, ActivityCtx, ActivityRunnerActor, ActivityRunnerArgs, ActivityRunnerState, DynActivity,
-        EffectsMsg, Progress, RunningAttempt,
-    },
+    effects::{ActivityRunnerActor, ActivityRunnerArgs, ActivityRunnerState, EffectsMsg, RunningAttempt},
     machine::{
         Completion, Decided, EntityOptions, Failure, Input, Kind, Machine, MakeMachine, NotAccepted, Render,
         Restored, Returned, Style, Unreadable,

@@ -10,7 +10,7 @@ use super::{
     job::{Job, JobState, NewJob},
     refusal::QueueRefusal,
 };
-use crate::entity::Failure;
+use crate::{entity::Failure, resilience::retry::RetryPolicy};
 
 /// Kind of the entities that are partitions of queues.
 pub const QUEUE_KIND: &str = "queue";
@@ -33,6 +33,8 @@ pub enum QueueCommand {
     Nack(Vec<Nack>),
     /// Prolongs leases and notes progress.
     Extend(Vec<Extend>),
+    /// Jobs are given back as they were: no attempt of them failed.
+    Release(Vec<Release>),
     /// Cancels jobs; workers of leased ones are told at their next extension and lose the lease after the grace.
     Cancel {
         /// Numbers.
@@ -100,7 +102,7 @@ pub struct Ack {
 }
 
 /// An attempt failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Nack {
     /// Number.
     #[serde(rename = "i")]
@@ -111,6 +113,26 @@ pub struct Nack {
     /// Why, and whether another attempt may mend it.
     #[serde(rename = "y")]
     pub failure: Failure,
+    /// What the worker does after failures of this kind of job; the job's own policy goes before it, the queue's after.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+}
+
+/// A job is given back as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Number.
+    #[serde(rename = "i")]
+    pub job: u64,
+    /// Fence of the lease.
+    #[serde(rename = "f")]
+    pub fence: u64,
+    /// Why: one of the codes in docs/ERRORS.md, or the worker's own.
+    #[serde(rename = "c")]
+    pub code: String,
+    /// Milliseconds until it may be leased again; 0: at once.
+    #[serde(rename = "ms", default)]
+    pub after_ms: u64,
 }
 
 /// A worker still works.
@@ -267,6 +289,9 @@ pub struct GrantedJob {
     /// When the lease runs out.
     #[serde(rename = "e")]
     pub expires: i64,
+    /// Longest time of an attempt in milliseconds; 0: none.
+    #[serde(rename = "t", default)]
+    pub timeout_ms: u64,
 }
 
 /// What became of an item.

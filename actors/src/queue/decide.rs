@@ -38,6 +38,7 @@ impl Partition {
             QueueCommand::Ack(acks) => self.each(acks, |queue, ack| queue.ack(ack, now)),
             QueueCommand::Nack(nacks) => self.each(nacks, |queue, nack| queue.nack(&nack, now, draw)),
             QueueCommand::Extend(extends) => self.each(extends, |queue, extend| queue.extend(&extend, now)),
+            QueueCommand::Release(releases) => self.each(releases, |queue, one| queue.release(&one, now)),
             QueueCommand::Cancel { jobs, grace_ms } => {
                 self.each(jobs, |queue, job| queue.cancel(job, grace_ms, now))
             }

@@ -11,9 +11,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    bells::Meaning,
     command::{
-        Ack, DeadEdit, DeadFilter, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND, QueueCommand,
-        QueueReply, Settled,
+        Ack, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND, QueueCommand, QueueReply, Release, Settled,
     },
     config::{QUEUE_BATCH_MAX, QueueConfig},
     error::QueueError,
@@ -27,7 +27,7 @@ use crate::{
     entity::{CallOptions, EntityAddress, Transaction},
     env::Env,
     error::{FailureKind, Unavailable},
-    ids::Name,
+    ids::{Name, Timestamp},
     store::{CodecError, decode, encode},
 };
 
@@ -44,6 +44,15 @@ pub struct Queue {
     pub(super) env: Arc<Env>,
     pub(super) name: Arc<str>,
     state: Arc<Known>,
+}
+
+/// Jobs leased, and when there may be more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leased {
+    /// The jobs.
+    pub work: Vec<Work>,
+    /// When the next one may become ready by itself, if fewer were leased than wanted.
+    pub next: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -196,12 +205,23 @@ impl Queue {
     /// # Cancel safety
     /// Dropped while it waits, jobs may be leased; they come back when the lease runs out.
     pub async fn lease(&self, request: LeaseRequest) -> Result<Vec<Work>, QueueError> {
+        Ok(self.lease_next(request).await?.work)
+    }
+
+    /// [`Self::lease`], with the time to look again.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::lease`].
+    pub async fn lease_next(&self, request: LeaseRequest) -> Result<Leased, QueueError> {
         let partitions = self.partitions().await?;
         let first = self.state.turn.fetch_add(1, Ordering::Relaxed);
-        let mut work = Vec::new();
+        let mut leased = Leased::default();
         for step in 0..u64::from(partitions) {
             let partition = u16::try_from((first + step) % u64::from(partitions)).unwrap_or(0);
-            let n = request.n.saturating_sub(work.len());
+            let n = request.n.saturating_sub(leased.work.len());
             if n == 0 && step > 0 {
                 break;
             }
@@ -209,9 +229,11 @@ impl Queue {
             let QueueReply::Leased(granted) = self.ask(partition, command).await? else {
                 return Err(unexpected());
             };
-            work.extend(self.with_payloads(partition, granted.jobs).await?);
+            leased.work.extend(self.with_payloads(partition, granted.jobs).await?);
+            let next = granted.next_us.map(Timestamp);
+            leased.next = leased.next.into_iter().chain(next).min();
         }
-        Ok(work)
+        Ok(leased)
     }
 
     async fn with_payloads(&self, partition: u16, jobs: Vec<GrantedJob>) -> Result<Vec<Work>, QueueError> {
@@ -259,6 +281,21 @@ impl Queue {
         self.settle(partition, QueueCommand::Nack(nacks)).await
     }
 
+    /// Jobs of one partition are given back as they were.
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::ack`].
+    pub async fn release(
+        &self,
+        partition: u16,
+        releases: Vec<Release>,
+    ) -> Result<Vec<Result<Settled, QueueRefusal>>, QueueError> {
+        self.settle(partition, QueueCommand::Release(releases)).await
+    }
+
     /// Workers of jobs of one partition still work; they learn here whether to stop.
     ///
     /// # Errors
@@ -300,74 +337,6 @@ impl Queue {
         Ok(settled.into_iter().next().ok_or_else(unexpected)??)
     }
 
-    /// Leases nothing until it is resumed; survives a restart.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, it may be so.
-    pub async fn pause(&self) -> Result<(), QueueError> {
-        self.tell_all(&QueueCommand::Pause).await
-    }
-
-    /// Ends pause and drain.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, it may be so.
-    pub async fn resume(&self) -> Result<(), QueueError> {
-        self.tell_all(&QueueCommand::Resume).await
-    }
-
-    /// Takes back the leases that earlier lives of a worker hold, at once; answers how many.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, some may be taken back.
-    pub async fn release_worker(&self, worker: &str, before_incarnation: u64) -> Result<u64, QueueError> {
-        let worker: Arc<str> = Arc::from(worker);
-        self.count_all(|| QueueCommand::ReleaseWorker { worker: Arc::clone(&worker), before_incarnation })
-            .await
-    }
-
-    /// Changes a dead letter.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, it may be changed.
-    pub async fn dead_edit(&self, partition: u16, edit: DeadEdit) -> Result<(), QueueError> {
-        self.ask(partition, QueueCommand::DeadEdit(edit)).await.map(drop)
-    }
-
-    /// Dead letters become pending, with payload and history; answers how many.
-    ///
-    /// # Errors
-    /// [`QueueError`]; `NoFilter` when the filter has no condition.
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, some may be pending.
-    pub async fn dead_requeue(&self, filter: &DeadFilter) -> Result<u64, QueueError> {
-        self.count_all(|| QueueCommand::DeadRequeue(filter.clone())).await
-    }
-
-    /// Forgets dead letters; answers how many.
-    ///
-    /// # Errors
-    /// [`QueueError`]; `NoFilter` when the filter has no condition.
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, some may be forgotten.
-    pub async fn dead_purge(&self, filter: &DeadFilter) -> Result<u64, QueueError> {
-        self.count_all(|| QueueCommand::DeadPurge(filter.clone())).await
-    }
-
     async fn settle(
         &self,
         partition: u16,
@@ -379,7 +348,7 @@ impl Queue {
         }
     }
 
-    async fn count_all(&self, command: impl Fn() -> QueueCommand) -> Result<u64, QueueError> {
+    pub(super) async fn count_all(&self, command: impl Fn() -> QueueCommand) -> Result<u64, QueueError> {
         let mut sum = 0;
         for partition in 0..self.partitions().await? {
             loop {
@@ -416,22 +385,28 @@ impl Queue {
             return Ok(replies);
         }
         let mut transaction = Transaction::new();
+        let meaning = commands.first().map_or(Meaning::Quiet, |(_, command)| Meaning::of(command));
         for (partition, command) in commands {
             transaction.add(self.partition_name(partition)?, Bytes::from(encode(&command)?));
         }
         let replies = transaction.run(&self.env).await.map_err(QueueError::of_call)?;
+        self.env.bells().applied(&self.name, meaning);
         replies.iter().map(|reply| decode(reply).map_err(QueueError::from)).collect()
     }
 
     /// Asks one partition, and again under the same ticket when it is in doubt: it is done at most once.
-    async fn ask(&self, partition: u16, command: QueueCommand) -> Result<QueueReply, QueueError> {
+    pub(super) async fn ask(&self, partition: u16, command: QueueCommand) -> Result<QueueReply, QueueError> {
         let address = self.address(partition)?;
+        let meaning = Meaning::of(&command);
         let payload = Bytes::from(encode(&command)?);
         let ticket = self.env.session().begin();
         let mut asked = 1;
         loop {
             let failure = match address.call_as(&ticket, payload.clone(), CallOptions::default()).await {
-                Ok(reply) => return Ok(decode(&reply)?),
+                Ok(reply) => {
+                    self.env.bells().applied(&self.name, meaning);
+                    return Ok(decode(&reply)?);
+                }
                 Err(failure) => failure,
             };
             let again = matches!(

@@ -9,7 +9,11 @@ use super::{
     config::{QueueConfig, check_retry},
     refusal::QueueRefusal,
 };
-use crate::{entity::Failure, resilience::retry::RetryPolicy, store::ROW_MAX_BYTES};
+use crate::{
+    entity::Failure,
+    resilience::retry::RetryPolicy,
+    store::{CodecError, ROW_MAX_BYTES, encode},
+};
 
 /// Longest kind, key and unique key of a job, and longest name of a worker, in bytes.
 pub const JOB_WORD_MAX_BYTES: usize = 200;
@@ -128,10 +132,12 @@ impl NewJob {
         Self { kind: kind.into(), payload: payload.into(), ..Self::default() }
     }
 
-    /// A job whose payload is JSON.
-    #[must_use]
-    pub fn json(kind: impl Into<Arc<str>>, payload: &serde_json::Value) -> Self {
-        Self::new(kind, payload.to_string())
+    /// A job of this kind; the payload is the MessagePack of `input`, which is what activities read.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it does not encode.
+    pub fn with_input(kind: impl Into<Arc<str>>, input: &impl Serialize) -> Result<Self, CodecError> {
+        Ok(Self::new(kind, encode(input)?))
     }
 
     /// When it may run, if asked for at `now`.
@@ -353,9 +359,9 @@ impl Job {
         }
     }
 
-    /// Whether it waits for a retry.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failures + self.lost > 0
+    /// Whether an attempt of it was begun.
+    pub(super) fn has_run(&self) -> bool {
+        self.attempt > 0
     }
 
     /// The lease, if `fence` names it and it has not run out.

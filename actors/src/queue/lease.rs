@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    command::{Ack, Extend, Granted, GrantedJob, LeaseRequest, Nack, QueueReply, Settled},
-    config::QUEUE_BATCH_MAX,
+    command::{Ack, Extend, Granted, GrantedJob, LeaseRequest, Nack, QueueReply, Release, Settled},
+    config::{QUEUE_BATCH_MAX, check_retry},
     decide::Draw,
     job::{JOB_WORD_MAX_BYTES, Job, JobState, Lease, check_size, cut, later},
     partition::Partition,
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     entity::Failure,
     ids::Timestamp,
-    resilience::retry::{RetryDecision, RetryState, TEN_YEARS_MS},
+    resilience::retry::{RetryDecision, RetryPolicy, RetryState, TEN_YEARS_MS},
     store::ROW_MAX_BYTES,
 };
 
@@ -119,7 +119,8 @@ impl Partition {
             job.state =
                 JobState::Leased(Lease { worker, incarnation, fence, since: now, expires, cancel_by: None });
             let (kind, key) = (Arc::clone(&job.kind), job.key.clone());
-            GrantedJob { seq, fence, attempt: job.attempt, kind, key, priority: job.priority, expires }
+            let (attempt, priority, timeout_ms) = (job.attempt, job.priority, job.timeout_ms);
+            GrantedJob { seq, fence, attempt, kind, key, priority, expires, timeout_ms }
         })?;
         self.ready.had_turn(granted.priority, &granted.key);
         if let (Some(rate), Some(key)) = (self.fixed.config.key_rate, &granted.key) {
@@ -161,7 +162,26 @@ impl Partition {
 
     pub(super) fn nack(&mut self, nack: &Nack, now: i64, draw: Draw<'_>) -> Result<Settled, QueueRefusal> {
         self.held(nack.job, nack.fence, now)?;
-        Ok(self.fail(nack.job, &nack.failure, now, draw))
+        if let Some(retry) = &nack.retry {
+            check_retry(retry)?;
+        }
+        Ok(self.fail(nack.job, &nack.failure, nack.retry.as_ref(), now, draw))
+    }
+
+    /// Gives a job back: nothing failed, and no retry is used up.
+    pub(super) fn release(&mut self, release: &Release, now: i64) -> Result<Settled, QueueRefusal> {
+        check_size("code", release.code.len(), JOB_WORD_MAX_BYTES)?;
+        self.held(release.job, release.fence, now)?;
+        if self.jobs.get(&release.job).is_some_and(is_cancelled) {
+            self.end(release.job, JobState::Cancelled(now), now);
+            return Ok(Settled::Cancelled);
+        }
+        let at = later(now, release.after_ms.min(TEN_YEARS_MS));
+        self.change(release.job, |job| {
+            job.happened(&release.code, "", now);
+            job.state = JobState::Waiting(at);
+        });
+        Ok(Settled::Waits(at))
     }
 
     pub(super) fn extend(&mut self, extend: &Extend, now: i64) -> Result<Settled, QueueRefusal> {
@@ -198,13 +218,20 @@ impl Partition {
     }
 
     /// An attempt failed: another one follows, or the job is a dead letter, in this same decision.
-    fn fail(&mut self, seq: u64, failure: &Failure, now: i64, draw: Draw<'_>) -> Settled {
+    fn fail(
+        &mut self,
+        seq: u64,
+        failure: &Failure,
+        of_worker: Option<&RetryPolicy>,
+        now: i64,
+        draw: Draw<'_>,
+    ) -> Settled {
         let Some(job) = self.jobs.get(&seq) else { return Settled::Cancelled };
         if is_cancelled(job) {
             self.end(seq, JobState::Cancelled(now), now);
             return Settled::Cancelled;
         }
-        let policy = job.retry.as_ref().unwrap_or(&self.fixed.config.retry);
+        let policy = job.retry.as_ref().or(of_worker).unwrap_or(&self.fixed.config.retry);
         let state = RetryState {
             failures: job.failures,
             previous_us: job.last_delay_us,
@@ -294,7 +321,7 @@ impl Partition {
         });
         if ended {
             let failure = Failure::retryable(Failure::TIMED_OUT, "the attempt ran over the job's timeout");
-            self.fail(seq, &failure, now, draw);
+            self.fail(seq, &failure, None, now, draw);
         } else {
             self.lose(seq, LEASE_EXPIRED, now);
         }

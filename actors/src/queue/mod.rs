@@ -3,8 +3,10 @@
 //! Knows no activity and no worker's code. `partition` and `ready` are the state, `decide`, `lease` and `dead` what is
 //! decided on it, all of it pure; `machine` puts it behind an entity, [`Queue`] is the handle.
 
+mod bells;
 mod command;
 mod config;
+mod control;
 mod dead;
 mod decide;
 mod error;
@@ -23,13 +25,14 @@ mod stats;
 mod tests;
 
 pub use self::{
+    bells::{Bell, Bells},
     command::{
         Ack, DeadEdit, DeadFilter, Enqueued, Extend, Granted, GrantedJob, LeaseRequest, Nack, QUEUE_KIND,
-        QueueCommand, QueueReply, Settled,
+        QueueCommand, QueueReply, Release, Settled,
     },
     config::{QUEUE_BATCH_MAX, QUEUE_JOBS_MAX, QUEUE_PARTITIONS_MAX, QueueConfig, Rate},
     error::QueueError,
-    handle::Queue,
+    handle::{Leased, Queue},
     job::{
         Happening, JOB_HISTORY_MAX, JOB_TEXT_MAX_BYTES, JOB_WORD_MAX_BYTES, Job, JobState, JobStatus, Lease,
         NewJob, RunAt, Unique,

@@ -101,7 +101,7 @@ pub struct Partition {
     pub(super) ended_order: BTreeSet<(i64, u64)>,
     pub(super) unique: HashMap<Arc<str>, BTreeSet<u64>>,
     pub(super) leased_of_key: HashMap<Arc<str>, u32>,
-    /// Jobs of a key that wait for their retry.
+    /// Jobs of a key that have run and wait to run again.
     pub(super) held_of_key: HashMap<Arc<str>, u32>,
     /// Arrival times of keys' rates.
     pub(super) arrivals: BTreeMap<Arc<str>, i64>,
@@ -141,7 +141,7 @@ impl Partition {
         match &job.state {
             JobState::Waiting(at) => {
                 self.delayed.insert((*at, job.seq));
-                if job.has_failed() {
+                if job.has_run() {
                     count(&mut self.held_of_key, &job.key, true);
                 }
             }
@@ -160,7 +160,7 @@ impl Partition {
         match &job.state {
             JobState::Waiting(at) => {
                 if self.delayed.remove(&(*at, job.seq)) {
-                    if job.has_failed() {
+                    if job.has_run() {
                         count(&mut self.held_of_key, &job.key, false);
                     }
                 } else {
@@ -186,7 +186,7 @@ impl Partition {
             }
             self.delayed.remove(&(at, seq));
             if let Some(job) = self.jobs.get(&seq) {
-                if job.has_failed() {
+                if job.has_run() {
                     count(&mut self.held_of_key, &job.key, false);
                 }
                 self.ready.insert(job, at);

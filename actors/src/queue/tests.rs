@@ -104,7 +104,7 @@ impl Rig {
     }
 
     fn nack(&mut self, job: &GrantedJob, failure: Failure) -> Result<Settled, QueueRefusal> {
-        self.one(QueueCommand::Nack(vec![Nack { job: job.seq, fence: job.fence, failure }]))
+        self.one(QueueCommand::Nack(vec![Nack { job: job.seq, fence: job.fence, failure, retry: None }]))
     }
 }
 

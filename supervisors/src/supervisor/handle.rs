@@ -102,6 +102,12 @@ impl Supervisor {
         of_cell(cell).map(|actor| Self { actor })
     }
 
+    /// Reaches the supervisor that runs under this name in ractor's process-wide registry.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        ractor::registry::where_is(name.to_owned()).as_ref().and_then(Self::of_cell)
+    }
+
     /// The supervisor's actor.
     #[must_use]
     pub fn cell(&self) -> ActorCell {

@@ -130,7 +130,8 @@ fn leased(rig: &Rig, model: &Model, which: usize) -> Option<(usize, GrantedJob, 
     let index = *known.get(which.checked_rem(known.len())?)?;
     let State::Leased { fence, expires } = model.jobs[index].state else { return None };
     let seq = index as u64 + 1;
-    let granted = GrantedJob { seq, fence, attempt: 0, kind: Arc::from(""), key: None, priority: 0, expires };
+    let kind = Arc::from("");
+    let granted = GrantedJob { seq, fence, attempt: 0, kind, key: None, priority: 0, expires, timeout_ms: 0 };
     Some((index, granted, expires > rig.now))
 }
 
