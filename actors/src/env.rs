@@ -79,6 +79,8 @@ pub enum Waking {
     All,
     /// One entity's; the others only answer.
     Only(Name),
+    /// Those of one kind; the others only answer.
+    Kind(&'static str),
     /// Nobody's: entities only answer.
     Nobody,
 }
@@ -90,6 +92,7 @@ impl Waking {
         match self {
             Self::All => true,
             Self::Only(one) => one == name,
+            Self::Kind(kind) => *name.kind == **kind,
             Self::Nobody => false,
         }
     }

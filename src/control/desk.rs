@@ -14,8 +14,9 @@ use stanchion_actors::{
 };
 
 use super::{
-    entities, flags,
+    entities, flags, jobs,
     problem::Problem,
+    queues,
     request::Request,
     rows::{BackupRow, RunRow, RunShow, ToldRow},
 };
@@ -98,11 +99,15 @@ impl Desk {
         }
     }
 
-    pub(super) fn flags(&self) -> Result<Flags, Problem> {
+    pub(super) fn env(&self) -> Result<&Arc<Env>, Problem> {
         match &self.source {
-            Source::System(env, _) => Ok(Flags::new(Arc::clone(env))),
+            Source::System(env, _) => Ok(env),
             Source::Store(_) => Err(only_read()),
         }
+    }
+
+    pub(super) fn flags(&self) -> Result<Flags, Problem> {
+        Ok(Flags::new(Arc::clone(self.env()?)))
     }
 
     /// Reads a run at its last durable version.
@@ -143,6 +148,22 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         }
         Request::FlagList => flags::list(desk, sink).await,
         Request::FlagSet { flag, to, by, reason } => flags::set(desk, &flag, &to, &by, &reason, sink).await,
+        Request::QueueList => queues::list(desk, sink).await,
+        Request::QueueShow { queue } => queues::show(desk, &queue, sink).await,
+        Request::QueueTell { queue, order } => queues::tell(desk, &queue, order, sink).await,
+        Request::QueueSet { queue, change } => queues::set(desk, &queue, change, sink).await,
+        Request::JobAdd { queue, payloads, options } => {
+            jobs::add(desk, &queue, &payloads, &options, sink).await
+        }
+        Request::JobShow { id, dead } => jobs::show(desk, &id, dead, sink).await,
+        Request::JobRetry { id } => jobs::retry(desk, &id, sink).await,
+        Request::JobCancel { id } => jobs::cancel(desk, &id, sink).await,
+        Request::DeadList(select) => jobs::dead_list(desk, &select, sink).await,
+        Request::DeadEdit { id, payload, priority } => {
+            jobs::dead_edit(desk, &id, payload.as_deref(), priority, sink).await
+        }
+        Request::DeadRequeue(select) => jobs::dead_settle(desk, &select, false, sink).await,
+        Request::DeadPurge(select) => jobs::dead_settle(desk, &select, true, sink).await,
         Request::Backup { to, force } => backup(desk, &to, force, sink).await,
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::{problem::Problem, request::Request};
 
 /// Largest request, in bytes.
-pub const REQUEST_MAX_BYTES: usize = 64 << 10;
+pub const REQUEST_MAX_BYTES: usize = 8 << 20;
 /// Largest line of an answer, in bytes.
 pub(super) const ANSWER_MAX_BYTES: usize = 256 << 20;
 

@@ -10,10 +10,12 @@ mod desk;
 mod entities;
 mod flags;
 mod frame;
+mod jobs;
 mod msgpack;
 #[cfg(unix)]
 mod place;
 mod problem;
+mod queues;
 mod request;
 mod rows;
 #[cfg(unix)]
@@ -29,7 +31,9 @@ pub use self::{
 pub use self::{
     desk::{Desk, Gone, Sink, Stop, answer},
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
+    jobs::{AddedRow, DeadCountRow, DeadSelect, JobFault, JobHappening, JobOptions, JobRow, JobToldRow},
     problem::Problem,
+    queues::{QueueChange, QueueOrder, QueueRow},
     request::Request,
     rows::{FlagRow, RunRow, RunShow, StepRow},
 };

@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    jobs::{DeadSelect, JobOptions},
+    queues::{QueueChange, QueueOrder},
+};
+
 /// What a store may be asked and told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Request {
     /// Lists runs by id.
@@ -70,6 +75,68 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Lists queues.
+    QueueList,
+    /// Shows a queue.
+    QueueShow {
+        /// Its name.
+        queue: String,
+    },
+    /// Pauses, resumes or drains a queue.
+    QueueTell {
+        /// Its name.
+        queue: String,
+        /// What it is told.
+        order: QueueOrder,
+    },
+    /// Changes settings of a queue, made if it is not there.
+    QueueSet {
+        /// Its name.
+        queue: String,
+        /// What changes.
+        change: QueueChange,
+    },
+    /// Adds jobs.
+    JobAdd {
+        /// The queue, made if it is not there.
+        queue: String,
+        /// Payloads, each JSON text.
+        payloads: Vec<String>,
+        /// What they have in common.
+        options: JobOptions,
+    },
+    /// Shows a job.
+    JobShow {
+        /// Its id, as it was printed.
+        id: String,
+        /// Whether only a dead letter is shown.
+        dead: bool,
+    },
+    /// Lets a dead letter or a delayed job run at once.
+    JobRetry {
+        /// Its id.
+        id: String,
+    },
+    /// Cancels a job.
+    JobCancel {
+        /// Its id.
+        id: String,
+    },
+    /// Lists dead letters.
+    DeadList(DeadSelect),
+    /// Changes a dead letter.
+    DeadEdit {
+        /// Its id.
+        id: String,
+        /// Another payload, as JSON text.
+        payload: Option<String>,
+        /// Another priority.
+        priority: Option<u8>,
+    },
+    /// Requeues dead letters.
+    DeadRequeue(DeadSelect),
+    /// Forgets dead letters.
+    DeadPurge(DeadSelect),
     /// Writes a backup.
     Backup {
         /// The file, as an absolute path.
@@ -80,7 +147,13 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it only reads.
+    /// Whether it makes the store if it is missing: what puts work in does.
+    #[must_use]
+    pub fn makes_store(&self) -> bool {
+        matches!(self, Self::JobAdd { .. } | Self::QueueSet { .. })
+    }
+
+    /// Whether it is answered from what is stored, without a system.
     #[must_use]
     pub fn only_reads(&self) -> bool {
         match self {
@@ -95,7 +168,20 @@ impl Request {
             | Self::Resume { .. }
             | Self::Cancel { .. }
             | Self::Retry { .. }
-            | Self::FlagSet { .. } => false,
+            | Self::FlagSet { .. }
+            // What a queue holds is counted by the queue itself: it is woken, and changes nothing.
+            | Self::QueueList
+            | Self::QueueShow { .. }
+            | Self::QueueTell { .. }
+            | Self::QueueSet { .. }
+            | Self::JobAdd { .. }
+            | Self::JobShow { .. }
+            | Self::JobRetry { .. }
+            | Self::JobCancel { .. }
+            | Self::DeadList(_)
+            | Self::DeadEdit { .. }
+            | Self::DeadRequeue(_)
+            | Self::DeadPurge(_) => false,
         }
     }
 }

@@ -192,6 +192,12 @@ impl Builder {
         self
     }
 
+    /// Takes up work of entities of this kind alone: no other one's effects start and no other one's timers fire.
+    pub fn wake_kind(mut self, kind: &'static str) -> Self {
+        self.waking = Waking::Kind(kind);
+        self
+    }
+
     /// Workers of workflow runs that are taken up again; default: as many as they were started with.
     pub fn run_workers(mut self, workers: u32) -> Self {
         self.run_workers = Some(workers);

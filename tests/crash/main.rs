@@ -26,6 +26,8 @@ mod life;
 mod load;
 mod nemesis;
 mod power;
+#[cfg(feature = "cli")]
+mod queues;
 mod random;
 mod runs;
 mod slow;

@@ -76,4 +76,26 @@ impl Queue {
     pub async fn dead_purge(&self, filter: &DeadFilter) -> Result<u64, QueueError> {
         self.count_all(|| QueueCommand::DeadPurge(filter.clone())).await
     }
+
+    /// [`Self::dead_requeue`] in one partition: numbers of jobs hold for one alone.
+    ///
+    /// # Errors
+    /// As [`Self::dead_requeue`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::dead_requeue`].
+    pub async fn dead_requeue_in(&self, partition: u16, filter: &DeadFilter) -> Result<u64, QueueError> {
+        self.count_in(partition, &|| QueueCommand::DeadRequeue(filter.clone())).await
+    }
+
+    /// [`Self::dead_purge`] in one partition: numbers of jobs hold for one alone.
+    ///
+    /// # Errors
+    /// As [`Self::dead_purge`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::dead_purge`].
+    pub async fn dead_purge_in(&self, partition: u16, filter: &DeadFilter) -> Result<u64, QueueError> {
+        self.count_in(partition, &|| QueueCommand::DeadPurge(filter.clone())).await
+    }
 }

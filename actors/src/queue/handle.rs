@@ -351,17 +351,27 @@ impl Queue {
     pub(super) async fn count_all(&self, command: impl Fn() -> QueueCommand) -> Result<u64, QueueError> {
         let mut sum = 0;
         for partition in 0..self.partitions().await? {
-            loop {
-                let QueueReply::Count { count, more } = self.ask(partition, command()).await? else {
-                    return Err(unexpected());
-                };
-                sum += count;
-                if !more {
-                    break;
-                }
-            }
+            sum += self.count_in(partition, &command).await?;
         }
         Ok(sum)
+    }
+
+    /// Asks as often as there is more.
+    pub(super) async fn count_in(
+        &self,
+        partition: u16,
+        command: &impl Fn() -> QueueCommand,
+    ) -> Result<u64, QueueError> {
+        let mut sum = 0;
+        loop {
+            let QueueReply::Count { count, more } = self.ask(partition, command()).await? else {
+                return Err(unexpected());
+            };
+            sum += count;
+            if !more {
+                return Ok(sum);
+            }
+        }
     }
 
     pub(super) async fn tell_all(&self, command: &QueueCommand) -> Result<(), QueueError> {

@@ -88,7 +88,7 @@ impl Actor for TaskAgentActor {
             // The actor may be gone already.
             let _ = myself.cast(TaskAgentMsg::Ended(why));
         })?;
-        Ok(TaskAgentLife { scope: scope, _counted: env.tasks().actor("task-agent") })
+        Ok(TaskAgentLife { scope, _counted: env.tasks().actor("task-agent") })
     }
 
     async fn handle(

@@ -108,9 +108,8 @@ impl Agent for TaskAgentState {
                 check("reason", &reason)?;
                 self.pause = Some(Pause { by, reason, since, probe_at: None });
             }
-            TaskAgentCommand::AutoPause { mut reason, cool_down_ms } => {
+            TaskAgentCommand::AutoPause { reason, cool_down_ms } => {
                 if self.pause.as_ref().is_none_or(is_own) {
-                    reason.truncate(reason.floor_char_boundary(PAUSE_TEXT_MAX_BYTES));
                     let cool_us = i64::try_from(cool_down_ms.saturating_mul(1_000)).unwrap_or(i64::MAX);
                     let probe_at = Some(Timestamp(since.0.saturating_add(cool_us)));
                     self.pause = Some(Pause { by: ctx.key().to_owned(), reason, since, probe_at });

@@ -6,7 +6,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use stanchion::{control::Request, documents::Format};
 
-use super::fault::Fault;
+use super::{
+    fault::Fault,
+    queue_args::{DeadCommand, JobCommand, QueueCommand},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +20,9 @@ Examples:
   stanchion show order-7                            a run and its steps
   stanchion history order-7                         everything it did, one JSON object a line
   stanchion retry order-7 --step charge             go on after a fix
+  stanchion job add mail '[1, 2]'                   enqueue a job, and print its id once it is on disk
+  stanchion work mail --activity echo --agents 8    do the jobs of a queue, eight at a time
+  stanchion dead requeue mail --all                 try the dead letters again
   stanchion backup backup.redb                      a consistent copy, also while the store is in use
 
 Exit codes:
@@ -89,6 +95,17 @@ pub(crate) enum Command {
     /// Look at feature flags, and set them
     #[command(subcommand)]
     Flag(FlagCommand),
+    /// Look at queues, and control them
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Add jobs to queues, look at them, and control them
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Work a queue: a pool of task agents over the built-in activities
+    Work(WorkArgs),
+    /// Look at dead letters, and settle them
+    #[command(subcommand)]
+    Dead(DeadCommand),
     /// Check every checksum of a store that nobody holds
     Verify,
     /// Write a consistent copy, also while the store is in use
@@ -149,6 +166,30 @@ pub(crate) enum FlagCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct WorkArgs {
+    /// Name of the queue; it need not be there yet
+    pub(crate) queue: String,
+    /// The built-in activity that does the jobs; a job's payload is its input
+    #[arg(long, value_name = "NAME")]
+    pub(crate) activity: String,
+    /// Jobs at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) agents: u32,
+    /// How long a job is leased; extended while it runs
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) lease: Duration,
+    /// End when the queue holds no job that is pending, delayed or running
+    #[arg(long)]
+    pub(crate) until_empty: bool,
+    /// How long running jobs may go on after SIGINT or SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+    /// Allow jobs to run programs
+    #[arg(long)]
+    pub(crate) allow_shell: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// A workflow definition (YAML, JSON) or a wfformat trace, packed with gz or not; - reads standard input
     pub(crate) file: PathBuf,
@@ -195,7 +236,7 @@ fn scale(text: &str) -> Result<f64, String> {
 /// Longest time that can be given: ten years.
 const TIME_MAX_S: f64 = 3_652.0 * 24.0 * 3_600.0;
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = match unit.trim() {
@@ -213,9 +254,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Command {
-    /// The request that the command stands for; `None` for those that are none.
-    pub(crate) fn into_request(self) -> Result<Option<Request>, Fault> {
-        Ok(Some(match self {
+    /// The requests that the command stands for, in order; none for those that are something else.
+    pub(crate) fn into_requests(self) -> Result<Vec<Request>, Fault> {
+        Ok(vec![match self {
             Self::List { status } => Request::List { status },
             Self::Show { run } => Request::Show { run },
             Self::History { run } => Request::History { run },
@@ -243,8 +284,13 @@ impl Command {
                 };
                 Request::Backup { to, force }
             }
-            Self::Run(_) | Self::Verify | Self::Restore(_) | Self::Completions { .. } => return Ok(None),
-        }))
+            Self::Queue(command) => command.into_request(),
+            Self::Job(command) => return command.into_requests(),
+            Self::Dead(command) => command.into_request()?,
+            Self::Run(_) | Self::Work(_) | Self::Verify | Self::Restore(_) | Self::Completions { .. } => {
+                return Ok(Vec::new());
+            }
+        }])
     }
 }
 
@@ -277,7 +323,7 @@ mod tests {
         fn random_words_never_panic(words in proptest::collection::vec(".{0,12}", 0..6)) {
             let words = std::iter::once("stanchion".to_owned()).chain(words).map(OsString::from);
             if let Ok(cli) = parse(words.collect()) {
-                drop(cli.command.into_request());
+                drop(cli.command.into_requests());
             }
         }
 

@@ -21,28 +21,37 @@ pub(crate) const TRIES: u32 = 200;
 /// Pause between two tries.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
-/// Answers a request; the exit code.
-pub(crate) async fn execute(db: &Path, request: Request, out: &mut Out) -> Result<u8, Fault> {
-    out.shows(how(&request));
-    if !db.exists() {
-        return Err(missing(db).into());
-    }
+/// Answers requests, one after another; the exit code.
+pub(crate) async fn execute(db: &Path, requests: Vec<Request>, out: &mut Out) -> Result<u8, Fault> {
+    let mut left = requests.into_iter().peekable();
     let mut options = StoreOptions::default();
-    options.must_exist = true;
+    if let Some(first) = left.peek() {
+        out.shows(how(first));
+        if !db.exists() && !first.makes_store() {
+            return Err(missing(db).into());
+        }
+        options.must_exist = !first.makes_store();
+    }
     let mut tries = 0;
-    loop {
-        match ask(db, &request, out).await {
-            Ok(()) | Err(ClientError::Gone(_)) => return out.end(0),
+    while let Some(request) = left.peek() {
+        match ask(db, request, out).await {
+            Ok(()) => {
+                left.next();
+                tries = 0;
+                continue;
+            }
+            Err(ClientError::Gone(_)) => return out.end(0),
             Err(ClientError::NobodyListens) => {}
             Err(error) => return Err(broken(error).into()),
         }
         match RedbStore::open(db, options.clone()) {
-            Ok(store) => return local(db, Arc::new(store), request, out).await,
+            Ok(store) => return local(db, Arc::new(store), left.collect(), out).await,
             Err(OpenError::Locked { .. }) if tries < TRIES => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(Fault::of_store(&error, db)),
         }
         tries += 1;
     }
+    out.end(0)
 }
 
 fn how(request: &Request) -> Human {
@@ -56,6 +65,15 @@ fn how(request: &Request) -> Human {
         }
         Request::FlagList | Request::FlagSet { .. } => Human::Flags(false),
         Request::Backup { .. } => Human::Copy,
+        Request::QueueList
+        | Request::QueueShow { .. }
+        | Request::QueueTell { .. }
+        | Request::QueueSet { .. } => Human::Queues(false),
+        Request::JobAdd { .. } => Human::Id,
+        Request::JobShow { .. } | Request::DeadEdit { .. } => Human::Job,
+        Request::JobRetry { .. } | Request::JobCancel { .. } => Human::JobTold,
+        Request::DeadList(_) => Human::Dead(false),
+        Request::DeadRequeue(_) | Request::DeadPurge(_) => Human::DeadCount,
         _ => Human::Lines,
     }
 }
@@ -73,21 +91,21 @@ fn broken(error: ClientError) -> Problem {
 }
 
 /// On a store that nobody holds: what only reads needs no system; a command is applied by one that starts nothing.
-async fn local(db: &Path, store: Arc<RedbStore>, request: Request, out: &mut Out) -> Result<u8, Fault> {
-    let goes_on = match &request {
+async fn local(db: &Path, store: Arc<RedbStore>, requests: Vec<Request>, out: &mut Out) -> Result<u8, Fault> {
+    let goes_on = requests.iter().find_map(|request| match request {
         Request::Resume { run } | Request::Retry { run, .. } | Request::Cancel { run } => Some(run.clone()),
         _ => None,
-    };
-    let answered = if request.only_reads() {
+    });
+    let answered = if requests.iter().all(Request::only_reads) {
         let desk = Desk::of_store(store.clone());
-        let answered = answer(&desk, request, out).await;
+        let answered = answer_all(&desk, requests, out).await;
         // What was read is true, however the store closes.
         let _ = store.close().await;
         answered
     } else {
         let system = System::builder().wake(false).open_on_redb(store, db).await;
         let system = system.map_err(|error| Fault::of_open(&error, db))?;
-        let answered = answer(&Desk::of_system(&system), request, out).await;
+        let answered = answer_all(&Desk::of_system(&system), requests, out).await;
         // What was answered is on disk, however the system stops.
         let _ = system.stop(Duration::ZERO).await;
         answered
@@ -101,4 +119,11 @@ async fn local(db: &Path, store: Arc<RedbStore>, request: Request, out: &mut Out
         out.note(&format!("nothing runs it here: \"stanchion run FILE --id {run}\" goes on with it"));
     }
     out.end(0)
+}
+
+async fn answer_all(desk: &Desk, requests: Vec<Request>, out: &mut Out) -> Result<(), Stop> {
+    for request in requests {
+        answer(desk, request, out).await?;
+    }
+    Ok(())
 }

@@ -25,6 +25,20 @@ pub(crate) enum Human {
     Copy,
     /// What a check found.
     Verify,
+    /// Queues, one a row; a head comes before the first.
+    Queues(bool),
+    /// The id of a job.
+    Id,
+    /// A job.
+    Job,
+    /// What a job was told.
+    JobTold,
+    /// Dead letters, one a row; a head comes before the first.
+    Dead(bool),
+    /// How many dead letters.
+    DeadCount,
+    /// What the work came to.
+    Work,
 }
 
 impl Human {
@@ -61,6 +75,40 @@ impl Human {
             Self::Result => result(value),
             Self::Copy => format!("{} ({} bytes)", text("file"), text("bytes")),
             Self::Verify => verify(value),
+            Self::Queues(begun) => {
+                let head =
+                    wide(&["QUEUE", "PENDING", "DELAYED", "RUNNING", "DONE", "DEAD", "OLDEST", "STATE"]);
+                let state = match (value.get("paused"), value.get("draining")) {
+                    (Some(Value::Bool(true)), _) => "paused",
+                    (_, Some(Value::Bool(true))) => "draining",
+                    _ => "open",
+                };
+                let counts = ["pending", "delayed", "in_flight", "done", "dead"].map(text);
+                let [pending, delayed, running, done, dead] = &counts;
+                let oldest = format!("{} s", text("oldest_s"));
+                let cells = [&*text("name"), pending, delayed, running, done, dead, &oldest, state];
+                headed(begun, &head, &wide(&cells))
+            }
+            Self::Id => text("id"),
+            Self::Job => serde_json::to_string_pretty(value).unwrap_or_else(|_| line.to_owned()),
+            Self::JobTold => format!("{} is {}", text("id"), text("status")),
+            Self::Dead(begun) => {
+                let head = row(&["JOB", "KIND", "ATTEMPTS", "CODE", "MESSAGE"]);
+                let fault = value.get("last_error");
+                let of = |name: &str| clean(fault.and_then(|fault| fault.get(name)));
+                let cells = [&*text("id"), &text("kind"), &text("attempts"), &of("code"), &of("message")];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::DeadCount => format!("{} of queue {}", text("count"), text("queue")),
+            Self::Work => format!(
+                "queue {} is {}: {} done, {} failed, {} cancelled, {} lost",
+                text("queue"),
+                text("status"),
+                text("done"),
+                text("failed"),
+                text("cancelled"),
+                text("lost")
+            ),
         })
     }
 }
@@ -82,6 +130,11 @@ fn headed(begun: &mut bool, head: &str, row: &str) -> String {
 fn row(cells: &[&str; 5]) -> String {
     let [first, second, third, fourth, fifth] = cells;
     format!("{first:<38} {second:<12} {third:>11}  {fourth:<24} {fifth}").trim_end().to_owned()
+}
+
+fn wide(cells: &[&str; 8]) -> String {
+    let [name, pending, delayed, running, done, dead, oldest, state] = cells;
+    format!("{name:<30} {pending:>8} {delayed:>8} {running:>8} {done:>8} {dead:>6} {oldest:>10}  {state}")
 }
 
 fn since(us: Option<&Value>) -> String {

@@ -9,9 +9,11 @@ mod launch;
 mod output;
 mod prepare;
 mod progress;
+mod queue_args;
 mod report;
 mod run;
 mod signals;
+mod work;
 
 use std::{
     ffi::OsString,
@@ -61,13 +63,11 @@ async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
     let db = cli.db;
     match cli.command {
         Command::Run(args) => run::run(&db, args, &mut out).await,
+        Command::Work(args) => work::work(&db, args, &mut out).await,
         Command::Verify => files::verify(&db, &mut out),
         Command::Restore(args) => files::restore(&db, &args, &mut out),
         Command::Completions { shell } => out.text(&args::completions(shell)),
-        command => match command.into_request()? {
-            Some(request) => ask::execute(&db, request, &mut out).await,
-            None => Ok(0),
-        },
+        command => ask::execute(&db, command.into_requests()?, &mut out).await,
     }
 }
 

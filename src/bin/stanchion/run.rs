@@ -67,7 +67,7 @@ fn announce(id: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{id}");
 }
 
-async fn open(db: &Path) -> Result<Arc<RedbStore>, Fault> {
+pub(crate) async fn open(db: &Path) -> Result<Arc<RedbStore>, Fault> {
     let mut tries = 0;
     loop {
         match RedbStore::open(db, StoreOptions::default()) {

@@ -105,7 +105,7 @@ impl Supervisor {
     /// Reaches the supervisor that runs under this name in ractor's process-wide registry.
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
-        ractor::registry::where_is(name.to_owned()).as_ref().and_then(Self::of_cell)
+        ractor::registry::where_is(name).as_ref().and_then(Self::of_cell)
     }
 
     /// The supervisor's actor.

@@ -5,6 +5,7 @@ mod flags;
 mod held;
 mod interrupted;
 mod program;
+mod queues;
 mod refusals;
 mod runs;
 mod shell;

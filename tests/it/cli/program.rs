@@ -72,6 +72,19 @@ impl Program {
         Running::of(self.command(words).spawn().unwrap())
     }
 
+    /// Waits until a process listens at the socket of the store.
+    pub(super) fn await_store(&self) {
+        self.until("the store is held", || self.path("stanchion.redb.sock").exists());
+    }
+
+    /// Waits until `look` says yes.
+    pub(super) fn until(&self, what: &str, mut look: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !look() {
+            assert!(Instant::now() < until, "waited in vain until {what}");
+        }
+    }
+
     /// Waits until the history of the run has a line like this.
     pub(super) fn await_line(&self, run: &str, kind: &str, step: &str) {
         let until = Instant::now() + PATIENCE;
