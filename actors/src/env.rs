@@ -13,11 +13,13 @@ use ractor::ActorRef;
 use crate::{
     clock::Clock,
     entity::{Directory, EffectsMsg, OutboxMsg, Session, TimersMsg},
+    error::Refusal,
     health::{Health, Stats, Vitals},
     ids::{Name, Timestamp},
     moment::Observer,
     persistence::{PersistenceMsg, StoreHandle},
     queue::Bells,
+    remote::{Remote, RemotePlace},
     store::Incarnation,
     task::TaskScope,
     task_agent::TaskAgentTable,
@@ -131,6 +133,7 @@ pub struct Env {
     volatiles: Volatiles,
     bells: Bells,
     task_agents: TaskAgentTable,
+    remote: RemotePlace,
     seed: AtomicU64,
     began: Timestamp,
     session: RwLock<(Timestamp, Arc<Session>)>,
@@ -161,6 +164,7 @@ impl Env {
             volatiles: Volatiles::default(),
             bells: Bells::default(),
             task_agents: TaskAgentTable::default(),
+            remote: RemotePlace::default(),
             seed,
             began,
             session,
@@ -257,6 +261,27 @@ impl Env {
     #[must_use]
     pub fn task_agents(&self) -> &TaskAgentTable {
         &self.task_agents
+    }
+
+    /// The cluster this system has joined.
+    #[must_use]
+    pub fn remote(&self) -> Option<&Arc<dyn Remote>> {
+        self.remote.get()
+    }
+
+    /// Joins a cluster; false when it has joined one before.
+    pub fn join(&self, remote: Arc<dyn Remote>) -> bool {
+        self.remote.set(remote).is_ok()
+    }
+
+    /// The way to an entity that another node has; `None`: this one has it.
+    ///
+    /// # Errors
+    /// [`Refusal::NoCluster`].
+    pub fn way_to(&self, name: &Name) -> Result<Option<Arc<dyn Remote>>, Refusal> {
+        let Some(node) = name.node() else { return Ok(None) };
+        let remote = self.remote().ok_or_else(|| Refusal::NoCluster(node.to_owned()))?;
+        Ok((remote.node() != node).then(|| Arc::clone(remote)))
     }
 
     /// The clock.

@@ -70,6 +70,12 @@ pub enum Refusal {
     /// An actor called itself and waited.
     #[error("an entity cannot call itself and wait: use a message")]
     WouldDeadlock,
+    /// The name is of another node, and this system has joined no cluster.
+    #[error("the entity is on node {0:?} and this system has joined no cluster: start it as a node")]
+    NoCluster(String),
+    /// What was asked for does not go from node to node.
+    #[error("{0} does not go to another node: ask its own, or send a command")]
+    NotRemote(String),
 }
 
 /// Why a command could not be applied now.
@@ -109,6 +115,12 @@ pub enum Unavailable {
     /// Too many undelivered messages of this entity.
     #[error("outbox is full ({0} undelivered messages)")]
     OutboxFull(u64),
+    /// Its node is not within reach.
+    #[error("node {0:?} is not within reach: nothing is lost, it answers when it is back on its file")]
+    Unreachable(String),
+    /// Its node has no room for more requests at the moment.
+    #[error("node {0:?} takes no more requests at the moment: slow down")]
+    Overloaded(String),
 }
 
 /// Why it is not known whether a command was applied.
@@ -243,6 +255,8 @@ impl Coded for Refusal {
             Self::Invalid(_) => "call.invalid_state",
             Self::UnknownKind(_) => "call.unknown_kind",
             Self::WouldDeadlock => "call.would_deadlock",
+            Self::NoCluster(_) => "call.no_cluster",
+            Self::NotRemote(_) => "call.not_remote",
         }
     }
     fn family(&self) -> Family {
@@ -263,6 +277,8 @@ impl Coded for Unavailable {
             Self::CrashLoop(_) => "call.crash_loop",
             Self::Fenced => "call.fenced",
             Self::OutboxFull(_) => "call.outbox_full",
+            Self::Unreachable(_) => "call.unreachable",
+            Self::Overloaded(_) => "call.overloaded",
         }
     }
     fn family(&self) -> Family {

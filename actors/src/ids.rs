@@ -67,7 +67,8 @@ pub const KEY_MAX_BYTES: usize = 255;
 /// What people call an entity: its kind and its key within the kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Name {
-    /// Kind: 1..=64 visible ASCII characters without `/`.
+    /// Kind: 1..=64 visible ASCII characters without `/`; then, for an entity of another node, `@` and the name of the
+    /// node.
     pub kind: Arc<str>,
     /// Key: 1..=255 bytes without control characters.
     pub key: Arc<str>,
@@ -77,8 +78,10 @@ pub struct Name {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// The kind is empty, too long, or holds a character that is not visible ASCII.
-    #[error("kind {0:?} is not a kind: use 1..={KIND_MAX_BYTES} visible ASCII characters without '/'")]
+    /// The kind is empty, too long, or holds a character that is not visible ASCII; so for the node after `@`.
+    #[error(
+        "kind {0:?} is not a kind: use 1..={KIND_MAX_BYTES} visible ASCII characters without '/' and '@'"
+    )]
     Kind(String),
     /// The key is empty, too long, or holds a control character.
     #[error("key {0:?} is not a key: use 1..={KEY_MAX_BYTES} bytes without control characters")]
@@ -92,14 +95,45 @@ impl Name {
     /// [`NameError`] when kind or key is outside its shape.
     pub fn new(kind: impl Into<Arc<str>>, key: impl Into<Arc<str>>) -> Result<Self, NameError> {
         let (kind, key) = (kind.into(), key.into());
-        let visible = kind.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
-        if kind.is_empty() || kind.len() > KIND_MAX_BYTES || !visible {
+        let is_word = |text: &str| {
+            let visible = text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b'@');
+            visible && (1..=KIND_MAX_BYTES).contains(&text.len())
+        };
+        let holds = match kind.split_once('@') {
+            None => is_word(&kind),
+            Some((kind, node)) => is_word(kind) && is_word(node),
+        };
+        if !holds {
             return Err(NameError::Kind(kind.to_string()));
         }
         if key.is_empty() || key.len() > KEY_MAX_BYTES || key.chars().any(char::is_control) {
             return Err(NameError::Key(key.to_string()));
         }
         Ok(Self { kind, key })
+    }
+
+    /// The entity of this name on a node.
+    ///
+    /// # Errors
+    /// [`NameError::Kind`] when the node's name is none: 1..=64 visible ASCII characters without `/` and `@`.
+    pub fn on(&self, node: &str) -> Result<Self, NameError> {
+        let here = self.here();
+        Self::new(format!("{}@{node}", here.kind), here.key)
+    }
+
+    /// The node it names; `None`: this one.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.kind.split_once('@').map(|(_, node)| node)
+    }
+
+    /// The name as the node itself has it.
+    #[must_use]
+    pub fn here(&self) -> Self {
+        match self.kind.split_once('@') {
+            None => self.clone(),
+            Some((kind, _)) => Self { kind: Arc::from(kind), key: Arc::clone(&self.key) },
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod moment;
 pub mod persistence;
 pub mod queue;
+pub mod remote;
 pub mod resilience;
 pub mod store;
 pub mod task;

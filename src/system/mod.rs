@@ -76,6 +76,14 @@ impl System {
         Address::new(&self.env, key)
     }
 
+    /// The address of an agent on a node of the cluster: the same from any node.
+    ///
+    /// # Errors
+    /// As [`Self::agent`]; `NoCluster` when this system has joined none.
+    pub fn agent_on<A: Agent>(&self, node: &str, key: &str) -> Result<Address<A>, AddressError> {
+        Address::on(&self.env, node, key)
+    }
+
     /// The address of an event-sourced entity.
     ///
     /// # Errors

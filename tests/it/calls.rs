@@ -29,7 +29,7 @@ async fn nothing_is_answered_before_the_commit() {
         })
     };
     until("the chain is at the store", || store.faults().held() > 0).await;
-    let popped = account.untyped().cell();
+    let popped = account.untyped().cell().unwrap();
     until("everything was looked at", || popped.is_idle()).await;
     assert!(!held.is_finished(), "shown before it is durable");
     store.faults().deliver();
@@ -79,7 +79,7 @@ async fn a_chain_that_fails_shows_nothing_of_what_it_held() {
             })
         };
         until("the chain failed", || store.faults().held() > 0).await;
-        until("everything was looked at", || account.untyped().cell().is_idle()).await;
+        until("everything was looked at", || account.untyped().cell().unwrap().is_idle()).await;
         store.faults().deliver();
         let (call, read, gathering) = held.await.unwrap();
         match (failure, &call) {
@@ -169,7 +169,7 @@ async fn one_chain_of_an_entity_is_at_the_store_at_a_time() {
             task(async move { account.call(Command::Add(1)).await })
         })
         .collect();
-    let cell = account.untyped().cell();
+    let cell = account.untyped().cell().unwrap();
     until("all are handled", || {
         cell.stats.accepted.load(std::sync::atomic::Ordering::Relaxed) == 51 && cell.is_idle()
     })
@@ -323,7 +323,7 @@ async fn what_lies_behind_a_full_chain_is_handled_without_another_call() {
         account.cast(Command::Add(1)).await.unwrap();
     }
     store.faults().deliver();
-    until("the mailbox is empty", || account.untyped().cell().is_idle()).await;
+    until("the mailbox is empty", || account.untyped().cell().unwrap().is_idle()).await;
     assert_eq!(account.call(Command::Peek).await.unwrap(), Answer::Balance(600));
     stop(system).await;
 }

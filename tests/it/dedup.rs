@@ -108,7 +108,7 @@ async fn a_duplicate_in_flight_joins_the_first() {
         })
     };
     until("the first is at the store", || store.faults().held() > 0).await;
-    until("all were looked at", || account.untyped().cell().is_idle()).await;
+    until("all were looked at", || account.untyped().cell().unwrap().is_idle()).await;
     assert!(!joined.is_finished());
     store.faults().deliver();
     for answer in joined.await.unwrap() {

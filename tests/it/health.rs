@@ -119,9 +119,9 @@ async fn a_supervisor_counts_its_children_and_is_degraded_while_one_is_blocked()
     from.call(Command::Add(1)).await.unwrap();
     for _ in 0..4 {
         kill(&from).await;
-        from.untyped().cell().wake();
+        from.untyped().cell().unwrap().wake();
         until("it is there, or blocked", || {
-            from.untyped().cell().is_active() || from.untyped().cell().blocked().is_some()
+            from.untyped().cell().unwrap().is_active() || from.untyped().cell().unwrap().blocked().is_some()
         })
         .await;
     }

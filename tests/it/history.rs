@@ -126,7 +126,7 @@ async fn history_beyond_what_is_kept_is_truncated() {
     for _ in 0..20 {
         counter.call(1).await.unwrap();
     }
-    let entity = counter.untyped().cell().entity().unwrap();
+    let entity = counter.untyped().cell().unwrap().entity().unwrap();
     let old = system.store().history(entity, Version(1), 10).await.unwrap();
     let HistoryPage::Truncated { first } = old else { panic!("{old:?}") };
     assert!((Version(14)..=Version(16)).contains(&first), "{first:?}");
@@ -211,7 +211,7 @@ async fn snapshot_and_tail_are_the_full_fold_across_versions() {
     let system = System::builder().event_sourced::<Sum>().open_on(store.clone()).await.unwrap();
     let sum = system.event_sourced::<Sum>("s").unwrap();
     assert_eq!(sum.call(1).await.unwrap(), 700 * 699 / 2 + 1);
-    let entity = sum.untyped().cell().entity().unwrap();
+    let entity = sum.untyped().cell().unwrap().entity().unwrap();
     let loaded = system.store().load(entity).await.unwrap().unwrap();
     assert!(loaded.checkpoint.is_some() && loaded.tail.len() < 500, "a snapshot and a bounded tail");
     assert_eq!(sum.read(|state| (state.total, state.events)).await.unwrap(), (700 * 699 / 2 + 1, 701));

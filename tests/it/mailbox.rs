@@ -28,7 +28,7 @@ async fn stalled(capacity: usize, policy: MailboxPolicy) -> (System, MemoryStore
 /// Calls one after another, each in the mailbox (or refused) before the next begins.
 async fn calls(account: &Address<Ledger>, commands: impl Iterator<Item = (u64, u8)>) -> Vec<(u64, Outcome)> {
     let mut pending = Vec::new();
-    let stats = &account.untyped().cell().stats;
+    let stats = &account.untyped().cell().unwrap().stats;
     let counted =
         || stats.accepted.load(Relaxed) + stats.rejected.load(Relaxed) + stats.dropped_newest.load(Relaxed);
     for (number, priority) in commands {
@@ -73,7 +73,7 @@ async fn ten_into_four(
             (account.clone(), (0..10).map(|n| (n, priority(n))).collect::<Vec<_>>().into_iter());
         task(async move { calls(&account, commands).await })
     };
-    let cell = account.untyped().cell();
+    let cell = account.untyped().cell().unwrap();
     let counts = || {
         let s = &cell.stats;
         [&s.accepted, &s.rejected, &s.dropped_oldest, &s.dropped_newest, &s.shed].map(|c| c.load(Relaxed))
@@ -133,7 +133,7 @@ async fn block_waits_for_a_place_in_turn() {
             task(async move { account.call(Command::Add(1)).await })
         })
         .collect();
-    let cell = account.untyped().cell();
+    let cell = account.untyped().cell().unwrap();
     until("the mailbox is full", || cell.stats.accepted.load(Relaxed) == 4).await;
     store.faults().deliver();
     for caller in callers {
@@ -150,7 +150,7 @@ async fn block_refuses_when_its_time_is_over() {
         let account = account.clone();
         task(async move { account.call(Command::Add(1)).await })
     };
-    let cell = account.untyped().cell();
+    let cell = account.untyped().cell().unwrap();
     until("the mailbox is full", || cell.stats.accepted.load(Relaxed) == 1).await;
     let CallError::Unavailable(context) = account.call(Command::Add(1)).await.unwrap_err() else {
         panic!("not refused")
@@ -210,7 +210,7 @@ async fn every_send_is_accounted_for(sends: u64) {
         for producer in producers {
             producer.await.unwrap();
         }
-        let cell = account.untyped().cell();
+        let cell = account.untyped().cell().unwrap();
         until("all are handled", || cell.is_idle()).await;
         let handled = account.read(|state| state.balance).await.unwrap();
         let stats = &cell.stats;

@@ -15,7 +15,7 @@ use crate::kit::{
 };
 
 async fn settled(system: &System, sender: &Address<Ledger>) {
-    until("the sender has nothing undelivered", || sender.untyped().cell().undelivered() == 0).await;
+    until("the sender has nothing undelivered", || sender.untyped().cell().unwrap().undelivered() == 0).await;
     assert_eq!(stored(system, sender).await.messages, vec![], "nothing is left in the store");
 }
 
@@ -309,10 +309,10 @@ async fn a_message_consumed_while_its_sender_reads_the_store_is_not_counted_for_
     late.hold(true);
     from.call(Command::Send { to: "to".into(), command: Box::new(Command::See(1)) }).await.unwrap();
     until("the receiver begins", || late.waiting() == 1).await;
-    from.untyped().cell().push_internal(stanchion_actors::entity::Item::Reoffer);
+    from.untyped().cell().unwrap().push_internal(stanchion_actors::entity::Item::Reoffer);
     until("the sender has read", || late.waiting() == 2).await;
     late.answer_first();
-    until("it is consumed", || from.untyped().cell().undelivered() == 0).await;
+    until("it is consumed", || from.untyped().cell().unwrap().undelivered() == 0).await;
     late.hold(false);
     late.answer_first();
     from.call(Command::Add(1)).await.unwrap();

@@ -134,11 +134,12 @@ async fn killing_a_service_under_load_restarts_no_entity_and_loses_nothing() {
     for index in 0..3 {
         let load = Load::start(&system, 2, 4);
         for address in &load.ledgers {
-            until("it is active", || address.untyped().cell().owner().is_some()).await;
+            until("it is active", || address.untyped().cell().unwrap().owner().is_some()).await;
         }
         let owners = |load: &Load| {
-            let owner =
-                |address: &Address<Ledger>| address.untyped().cell().owner().map(|(number, _)| number);
+            let owner = |address: &Address<Ledger>| {
+                address.untyped().cell().unwrap().owner().map(|(number, _)| number)
+            };
             load.ledgers.iter().map(owner).collect::<Vec<_>>()
         };
         let before = owners(&load);
@@ -218,7 +219,7 @@ async fn an_entity_killed_too_often_is_blocked_and_then_forgiven() {
         .unwrap();
     let account = ledger(&system, "a");
     account.call(Command::Add(1)).await.unwrap();
-    let cell = account.untyped().cell();
+    let cell = account.untyped().cell().unwrap();
     for killing in 1..=4 {
         until("an actor is in charge", || cell.owner().is_some()).await;
         let (generation, actor) = cell.owner().unwrap();
@@ -250,7 +251,7 @@ async fn an_idle_entity_sleeps_and_wakes_with_its_state() {
     options.passivate_after = Duration::ZERO;
     let system = with(options).open_on(MemoryStore::new()).await.unwrap();
     let account = ledger(&system, "a");
-    let cell = account.untyped().cell();
+    let cell = account.untyped().cell().unwrap();
     for round in 1..=5 {
         assert_eq!(account.call(Command::Add(1)).await.unwrap(), Answer::Balance(round));
         let supervisors = system.env().directory().supervisors();
@@ -286,13 +287,13 @@ async fn a_poisonous_command_is_refused_after_three_panics_and_the_entity_goes_o
     let system = open(&MemoryStore::new()).await;
     let account = ledger(&system, "a");
     account.call(Command::Add(1)).await.unwrap();
-    let owner = account.untyped().cell().owner().unwrap().0;
+    let owner = account.untyped().cell().unwrap().owner().unwrap().0;
     let CallError::Refused(context) = account.call(Command::Panic).await.unwrap_err() else {
         panic!("not refused")
     };
     assert_eq!(context.kind, stanchion::error::Refusal::Poisoned("as told".into()));
     assert_eq!(account.call(Command::Add(1)).await.unwrap(), Answer::Balance(2));
-    assert_eq!(account.untyped().cell().owner().unwrap().0, owner, "its actor did not crash");
+    assert_eq!(account.untyped().cell().unwrap().owner().unwrap().0, owner, "its actor did not crash");
     stop(system).await;
 }
 
@@ -322,7 +323,7 @@ async fn an_enqueued_command_is_handled_once_whatever_happens() {
     })
     .await;
     assert_eq!(stored(&system, &account).await.inbox, vec![], "everything is consumed");
-    let entity = account.untyped().cell().entity().unwrap();
+    let entity = account.untyped().cell().unwrap().entity().unwrap();
     let page = system.store().history(entity, stanchion::ids::Version(1), 100).await.unwrap();
     let stanchion::port::HistoryPage::Entries(entries) = page else { panic!("truncated") };
     let parked: Vec<_> = entries.iter().flat_map(|entry| &entry.parked).map(|parked| &parked.why).collect();

@@ -133,12 +133,12 @@ async fn a_timer_that_fires_into_a_clock_set_back_fires_again_in_time() {
         {
             let _ = timers.cast(TimersMsg::Tick);
         }
-        !account.untyped().cell().is_idle()
+        !account.untyped().cell().unwrap().is_idle()
     })
     .await;
     clock.set(START);
     store.faults().deliver();
-    until("the entity looked at it", || account.untyped().cell().is_idle()).await;
+    until("the entity looked at it", || account.untyped().cell().unwrap().is_idle()).await;
     assert!(seen(&account).await.is_empty(), "fired early");
     clock.advance(Duration::from_secs(10));
     until_seen(&system, &account, &[1]).await;
@@ -168,8 +168,8 @@ async fn timers_survive_a_restart_the_sleep_of_their_entity_and_the_end_of_their
     let system = open_at(&reopened, &clock).await;
     let account = ledger(&system, "a");
     until("it is woken by its timer", || {
-        account.untyped().cell().stats.accepted.load(std::sync::atomic::Ordering::Relaxed) == 0
-            && account.untyped().cell().entity().is_some()
+        account.untyped().cell().unwrap().stats.accepted.load(std::sync::atomic::Ordering::Relaxed) == 0
+            && account.untyped().cell().unwrap().entity().is_some()
     })
     .await;
     until_seen(&system, &account, &(1..=30).collect::<Vec<_>>()).await;

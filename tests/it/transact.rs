@@ -148,7 +148,7 @@ async fn a_transaction_waits_for_a_chain_in_flight_and_then_runs() {
         let system = std::sync::Arc::clone(&system);
         task(async move { system.transact(transfer(&system, "a", "b", 5)).await.map(drop) })
     };
-    until("its part waits", || !ledger(&system, "a").untyped().cell().is_idle()).await;
+    until("its part waits", || !ledger(&system, "a").untyped().cell().unwrap().is_idle()).await;
     store.faults().deliver();
     call.await.unwrap().unwrap();
     transaction.await.unwrap().unwrap();
@@ -168,7 +168,7 @@ async fn killing_a_prepared_entity_applies_nothing() {
         let system = std::sync::Arc::clone(&system);
         task(async move { system.transact(transfer(&system, "a", "b", 5)).await.map(drop) })
     };
-    until("b is asked", || !ledger(&system, "b").untyped().cell().is_idle()).await;
+    until("b is asked", || !ledger(&system, "b").untyped().cell().unwrap().is_idle()).await;
     kill(&a).await;
     store.faults().deliver();
     a.read(|state| state.balance).await.ok();
@@ -192,7 +192,7 @@ async fn a_transaction_that_is_dropped_frees_what_it_prepared() {
     {
         let transaction = system.transact(transfer(&system, "a", "b", 5));
         tokio::pin!(transaction);
-        let asked = until("b is asked", || !ledger(&system, "b").untyped().cell().is_idle());
+        let asked = until("b is asked", || !ledger(&system, "b").untyped().cell().unwrap().is_idle());
         tokio::select! {
             _ = &mut transaction => panic!("the store is held"),
             () = asked => {}

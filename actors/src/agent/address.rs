@@ -88,6 +88,15 @@ impl<A: Speaks> Address<A> {
         Ok(Self { inner, options: CallOptions::default(), speaks: PhantomData })
     }
 
+    /// The address of the agent with this key on a node of the cluster; the same as [`Self::new`] for this one.
+    ///
+    /// # Errors
+    /// [`AddressError`]; `NoCluster` when this system has joined none.
+    pub fn on(env: &Arc<Env>, node: &str, key: &str) -> Result<Self, AddressError> {
+        let inner = EntityAddress::new(env, &Name::new(A::KIND, key)?.on(node)?)?;
+        Ok(Self { inner, options: CallOptions::default(), speaks: PhantomData })
+    }
+
     /// The untyped address.
     #[must_use]
     pub fn untyped(&self) -> &EntityAddress {

@@ -85,6 +85,20 @@ impl<'a> Ctx<'a> {
         self.send_to(Name::new(A::KIND, key)?, command, Some(life))
     }
 
+    /// [`Self::send`] to an agent on a node of the cluster: stored with this handling, delivered when that node is within
+    /// reach, at least once, in the order sent, and handled once.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_on<A: Agent>(
+        &mut self,
+        node: &str,
+        key: &str,
+        command: &A::Command,
+    ) -> Result<(), RecordError> {
+        self.send_to(Name::new(A::KIND, key)?.on(node)?, command, None)
+    }
+
     fn send_to<C: Data>(
         &mut self,
         to: Name,

@@ -17,6 +17,7 @@ use crate::{
     env::Env,
     error::{CallFailure, Doubt, FailureKind, Refusal, Unavailable},
     ids::{Cause, CommandId, Name},
+    remote::{Remote, RemoteCommand},
     store::{InboxItem, Outcome, Record, StoreError},
 };
 
@@ -41,7 +42,23 @@ impl Default for CallOptions {
 #[derive(Clone, Debug)]
 pub struct EntityAddress {
     env: Arc<Env>,
-    cell: Arc<EntityCell>,
+    to: To,
+}
+
+/// Where it is.
+#[derive(Clone)]
+enum To {
+    Here(Arc<EntityCell>),
+    There(Name, Arc<dyn Remote>),
+}
+
+impl std::fmt::Debug for To {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Here(cell) => write!(f, "{}", cell.name()),
+            Self::There(name, _) => write!(f, "{name}"),
+        }
+    }
 }
 
 impl EntityAddress {
@@ -50,19 +67,29 @@ impl EntityAddress {
     /// # Errors
     /// [`Refusal::UnknownKind`] when its kind is not registered.
     pub fn new(env: &Arc<Env>, name: &Name) -> Result<Self, Refusal> {
-        Ok(Self { env: Arc::clone(env), cell: env.directory().cell(name)? })
+        let to = match env.way_to(name)? {
+            Some(remote) => To::There(name.clone(), remote),
+            None => To::Here(env.directory().cell(&name.here())?),
+        };
+        Ok(Self { env: Arc::clone(env), to })
     }
 
     /// The entity's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        self.cell.name()
+        match &self.to {
+            To::Here(cell) => cell.name(),
+            To::There(name, _) => name,
+        }
     }
 
-    /// The entity's cell: its mailbox and counters.
+    /// The entity's cell: its mailbox and counters; `None` for one of another node.
     #[must_use]
-    pub fn cell(&self) -> &Arc<EntityCell> {
-        &self.cell
+    pub fn cell(&self) -> Option<&Arc<EntityCell>> {
+        match &self.to {
+            To::Here(cell) => Some(cell),
+            To::There(..) => None,
+        }
     }
 
     /// Calls with an encoded command and waits for the encoded reply, which is sent after the commit.
@@ -104,7 +131,15 @@ impl EntityAddress {
         options: CallOptions,
     ) -> CallResult {
         let fail = |kind| Err(CallFailure { entity: self.name().clone(), id: Some(id), kind });
-        if let Err(refusal) = self.check_size(&payload) {
+        let cell = match &self.to {
+            To::Here(cell) => cell,
+            To::There(name, remote) => {
+                let CallOptions { priority, cause, deadline } = options;
+                let command = RemoteCommand { id, settled_below, payload, priority, cause };
+                return remote.call(name.clone(), command, deadline).await.or_else(fail);
+            }
+        };
+        if let Err(refusal) = check_size(cell, &payload) {
             return fail(FailureKind::Refused(refusal));
         }
         let (answer, answered) = oneshot::channel();
@@ -123,7 +158,7 @@ impl EntityAddress {
             begun: Some(Arc::clone(&begun)),
             ticket: None,
         };
-        self.cell.push_call(call).await;
+        cell.push_call(call).await;
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_dropped)) => fail(FailureKind::Unknown(Doubt::Lost)),
@@ -144,7 +179,15 @@ impl EntityAddress {
         let ticket = self.env.session().begin();
         let (id, settled_below) = (ticket.id(), ticket.settled_below());
         let fail = |kind| CallFailure { entity: self.name().clone(), id: Some(id), kind };
-        self.check_size(&payload).map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
+        let cell = match &self.to {
+            To::Here(cell) => cell,
+            To::There(name, remote) => {
+                let CallOptions { priority, cause, .. } = options;
+                let command = RemoteCommand { id, settled_below, payload, priority, cause };
+                return remote.cast(name.clone(), command).await.map_err(fail);
+            }
+        };
+        check_size(cell, &payload).map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
         let refused = Arc::new(Mutex::new(None));
         let told = Arc::clone(&refused);
         let reply = ReplyPort::told(Box::new(move |result| {
@@ -154,7 +197,7 @@ impl EntityAddress {
         let ticket = Some(ticket);
         let call =
             Call { id, settled_below, payload, deadline: None, priority, cause, reply, begun: None, ticket };
-        self.cell.push_call(call).await;
+        cell.push_call(call).await;
         // A refusal is told before the push returns; later outcomes nobody waits for.
         let refused = refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         match refused {
@@ -184,21 +227,43 @@ impl EntityAddress {
     /// # Cancel safety
     /// As [`Self::enqueue`].
     pub async fn enqueue_as(&self, ticket: &Ticket, payload: Bytes, cause: Cause) -> Result<(), CallFailure> {
-        let id = ticket.id();
+        self.enqueue_under(ticket.id(), ticket.settled_below(), payload, cause).await
+    }
+
+    /// [`Self::enqueue`] under an id made elsewhere: the same one is executed at most once.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::enqueue`].
+    pub async fn enqueue_under(
+        &self,
+        id: CommandId,
+        settled_below: u64,
+        payload: Bytes,
+        cause: Cause,
+    ) -> Result<(), CallFailure> {
         let fail = |kind| CallFailure { entity: self.name().clone(), id: Some(id), kind };
         let refused = |why| fail(FailureKind::Unavailable(why));
-        self.check_size(&payload).map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
+        let cell = match &self.to {
+            To::Here(cell) => cell,
+            To::There(name, remote) => {
+                let command = RemoteCommand { id, settled_below, payload, priority: 0, cause };
+                return remote.enqueue(name.clone(), command).await.map_err(fail);
+            }
+        };
+        check_size(cell, &payload).map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
         if self.env.is_draining() {
             return Err(refused(Unavailable::Draining));
         }
         let store = self.env.store().current();
         let created = store.create(self.name()).await.map_err(|error| fail(FailureKind::from(&error)))?;
-        let settled_below = ticket.settled_below();
         let item =
             InboxItem { id, settled_below, to: self.name().clone(), payload, at: self.env.now(), cause };
         let (tell, told) = oneshot::channel();
         let record = Record::Inbox { entity: created.entity(), item: item.clone() };
-        let cell = Arc::clone(&self.cell);
+        let cell = Arc::clone(cell);
         let done = Box::new(move |outcome: Result<Outcome, StoreError>| {
             // Here and not by the caller: a caller that stopped waiting leaves nothing unhandled.
             if let Ok(Outcome::Applied { position }) = &outcome {
@@ -230,6 +295,9 @@ impl EntityAddress {
         deadline: Duration,
     ) -> Result<R, CallFailure> {
         let fail = |kind| CallFailure { entity: self.name().clone(), id: None, kind };
+        let cell = self.cell().ok_or_else(|| {
+            fail(FailureKind::Refused(Refusal::NotRemote("a look at the state".to_owned())))
+        })?;
         let (tell, told) = oneshot::channel();
         let (failed, failure) = oneshot::channel();
         let reply = ReplyPort::told(Box::new(move |result| {
@@ -239,7 +307,7 @@ impl EntityAddress {
             let seen = look(state);
             Box::new(move || drop(tell.send(seen))) as Box<dyn FnOnce() + std::marker::Send>
         });
-        self.cell.push_read(read, reply);
+        cell.push_read(read, reply);
         match tokio::time::timeout(deadline, told).await {
             Ok(Ok(seen)) => Ok(seen),
             Ok(Err(_dropped)) => {
@@ -250,12 +318,12 @@ impl EntityAddress {
             Err(_elapsed) => Err(fail(FailureKind::Unavailable(Unavailable::DeadlinePassed))),
         }
     }
+}
 
-    fn check_size(&self, payload: &Bytes) -> Result<(), Refusal> {
-        let limit = self.cell.kind().options.command_max_bytes;
-        if payload.len() > limit {
-            return Err(Refusal::TooLarge { what: "command".into(), bytes: payload.len(), limit });
-        }
-        Ok(())
+fn check_size(cell: &EntityCell, payload: &Bytes) -> Result<(), Refusal> {
+    let limit = cell.kind().options.command_max_bytes;
+    if payload.len() > limit {
+        return Err(Refusal::TooLarge { what: "command".into(), bytes: payload.len(), limit });
     }
+    Ok(())
 }

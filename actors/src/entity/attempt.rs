@@ -37,6 +37,12 @@ pub struct Progress {
 }
 
 impl ActivityCtx {
+    /// What an attempt knows that was begun on behalf of another node.
+    #[must_use]
+    pub fn new(idempotency_key: String, attempt: u32, cancel: CancelToken, cause: Cause) -> Self {
+        Self { idempotency_key, attempt, cancel, cause, progress: Arc::default() }
+    }
+
     /// Says that the attempt lives, and how far it is. Volatile: not stored.
     pub fn heartbeat(&self, note: impl Into<String>) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);

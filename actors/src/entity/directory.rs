@@ -68,7 +68,9 @@ impl Directory {
     ) -> Result<Self, KindError> {
         let mut by_kind = HashMap::new();
         for kind in kinds {
-            Name::new(Arc::clone(&kind.name), "key")?;
+            if Name::new(Arc::clone(&kind.name), "key")?.node().is_some() {
+                return Err(crate::ids::NameError::Kind(kind.name.to_string()).into());
+            }
             kind.options
                 .mailbox
                 .validate()

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 use super::{
-    attempt::{Activities, ActivityCtx, Progress, run_attempt},
+    attempt::{Activities, ActivityCtx, DynActivity, Progress, run_attempt},
     cell::EntityCell,
     machine::{Completion, Failure},
     mail::Item,
@@ -19,6 +19,7 @@ use crate::{
     health::{Counter, Vital},
     ids::Name,
     moment::{Moment, Observer},
+    remote::{Remote, RemoteAttempt},
     store::Effect,
     task::{ActorGuard, CancelToken, Places, TaskScope},
 };
@@ -39,6 +40,13 @@ pub enum EffectsMsg {
         entity: Name,
         /// The effect's id.
         id: String,
+    },
+    /// Runs an attempt for another node, under this one's places; it records nothing here.
+    Foreign {
+        /// The attempt.
+        attempt: RemoteAttempt,
+        /// Its end; nothing when it was cancelled.
+        reply: RpcReplyPort<Option<Result<Bytes, Failure>>>,
     },
     /// Lists the attempts that run or wait for a place.
     Running(RpcReplyPort<Vec<RunningAttempt>>),
@@ -86,6 +94,12 @@ struct Attempt {
     progress: Arc<Mutex<Progress>>,
 }
 
+/// Where an attempt runs.
+enum Runs {
+    Here(Arc<dyn DynActivity>, Places),
+    There(Arc<dyn Remote>),
+}
+
 /// `started` attempts are `succeeded`, `failed`, `cancelled` or run still, or ended with their runner.
 #[derive(Clone)]
 struct Counts {
@@ -97,6 +111,7 @@ struct Counts {
 
 /// State of the runner.
 pub struct ActivityRunnerState {
+    env: Arc<Env>,
     scope: TaskScope,
     activities: Arc<Activities>,
     places: Places,
@@ -139,6 +154,7 @@ impl Actor for ActivityRunnerActor {
             places: Places::new(limit),
             running: Running::default(),
             observer: env.observer(),
+            env: Arc::clone(&env),
             _counted: env.tasks().actor("task-supervisor"),
         })
     }
@@ -152,6 +168,7 @@ impl Actor for ActivityRunnerActor {
         match message {
             EffectsMsg::Start { cell, effect } => state.start(cell, effect),
             EffectsMsg::Cancel { entity, id } => state.cancel(&(entity, id)),
+            EffectsMsg::Foreign { attempt, reply } => state.run_foreign(attempt, reply),
             EffectsMsg::Running(reply) => {
                 let _ = reply.send(state.list());
             }
@@ -167,10 +184,14 @@ impl ActivityRunnerState {
             return;
         }
         self.cancel(&key);
-        let Some(activity) = self.activities.get(&effect.activity).cloned() else {
-            let message = format!("no activity {:?} is registered", effect.activity);
-            let failure = Failure::permanent(Failure::UNREGISTERED, message);
-            return report(&cell, &effect, Err(failure));
+        let place = match (self.activities.get(&effect.activity), self.env.remote()) {
+            (Some(activity), _) => Runs::Here(Arc::clone(activity), self.places.clone()),
+            (None, Some(remote)) => Runs::There(Arc::clone(remote)),
+            (None, None) => {
+                let message = format!("no activity {:?} is registered", effect.activity);
+                let failure = Failure::permanent(Failure::UNREGISTERED, message);
+                return report(&cell, &effect, Err(failure));
+            }
         };
         let cancel = CancelToken::new();
         let progress = Arc::new(Mutex::new(Progress::default()));
@@ -183,17 +204,28 @@ impl ActivityRunnerState {
         };
         let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
         self.lock().insert(key.clone(), attempt);
-        let (places, running) = (self.places.clone(), Arc::clone(&self.running));
+        let running = Arc::clone(&self.running);
         let (observer, counts) = (self.observer.clone(), self.counts.clone());
         counts.started.add(1);
         let spawned = self.scope.spawn("activity", async move {
-            let _place = tokio::select! {
-                place = places.take() => place,
-                () = cancel.cancelled() => return counts.cancelled.add(1),
+            let result = match place {
+                Runs::Here(activity, places) => {
+                    let _place = tokio::select! {
+                        place = places.take() => place,
+                        () = cancel.cancelled() => return counts.cancelled.add(1),
+                    };
+                    observer.reach(Moment::EffectStart);
+                    let input = effect.input.clone();
+                    let result = run_attempt(activity.as_ref(), ctx, input, effect.timeout_ms).await;
+                    observer.reach(Moment::EffectEnd);
+                    result
+                }
+                // Its places are those of the node it runs on.
+                Runs::There(remote) => {
+                    let (activity, input) = (effect.activity.clone(), effect.input.clone());
+                    remote.run(RemoteAttempt { activity, input, timeout_ms: effect.timeout_ms, ctx }).await
+                }
             };
-            observer.reach(Moment::EffectStart);
-            let result = run_attempt(activity.as_ref(), ctx, effect.input.clone(), effect.timeout_ms).await;
-            observer.reach(Moment::EffectEnd);
             forget(&running, &key, effect.attempt);
             match &result {
                 Some(Ok(_)) => counts.succeeded.add(1),
@@ -207,6 +239,28 @@ impl ActivityRunnerState {
         if let Err(error) = spawned {
             // The system stops: the effect stays recorded and runs again with the next start.
             tracing::debug!(%error, "attempt not started");
+        }
+    }
+
+    fn run_foreign(&self, attempt: RemoteAttempt, reply: RpcReplyPort<Option<Result<Bytes, Failure>>>) {
+        let RemoteAttempt { activity: name, input, timeout_ms, ctx } = attempt;
+        let Some(activity) = self.activities.get(&name).cloned() else {
+            let message = format!("no activity {name:?} is registered on this node");
+            let _ = reply.send(Some(Err(Failure::permanent(Failure::UNREGISTERED, message))));
+            return;
+        };
+        let places = self.places.clone();
+        let spawned = self.scope.spawn("foreign-activity", async move {
+            let _place = tokio::select! {
+                place = places.take() => place,
+                () = ctx.cancel.cancelled() => return,
+            };
+            let ended = run_attempt(activity.as_ref(), ctx, input, timeout_ms).await;
+            // Whoever asked may be gone.
+            let _ = reply.send(ended);
+        });
+        if let Err(error) = spawned {
+            tracing::debug!(%error, "attempt of another node not started");
         }
     }
 

@@ -11,6 +11,7 @@ mod dedup;
 mod deliver;
 mod directory;
 mod effects;
+mod far;
 mod handle;
 mod machine;
 mod mail;

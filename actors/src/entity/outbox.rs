@@ -11,14 +11,16 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{
     cell::EntityCell,
+    far,
     machine::{Completion, Returned},
     mail::{Item, Message, ReplyPort},
 };
 use crate::{
     env::Env,
-    error::FailureKind,
+    error::{FailureKind, Refusal},
     health::{Counter, Vital},
     ids::{EntityId, Name},
+    remote::Remote,
     store::OutMessage,
     task::ActorGuard,
 };
@@ -243,7 +245,7 @@ impl OutboxState {
     /// Sends the next window of a lane, when the one before is answered.
     fn pump(&mut self, myself: &ActorRef<OutboxMsg>, sender: EntityId, to: &Name) {
         let now = self.env.now();
-        let receiver = self.env.directory().cell(to);
+        let receiver = receiver(&self.env, to);
         let Some(from) = self.senders.get_mut(&sender) else { return };
         let Some(lane) = from.lanes.get_mut(to) else { return };
         if lane.on_way > 0 || lane.retry_planned {
@@ -266,14 +268,22 @@ impl OutboxState {
             return;
         }
         let Ok(receiver) = receiver else { return self.tidy(sender, to) };
-        let window: VecDeque<Message> =
-            lane.waiting.iter().take(WINDOW).map(|message| delivery(myself, sender, message)).collect();
-        if window.is_empty() {
+        let count = lane.waiting.len().min(WINDOW);
+        if count == 0 {
             return self.tidy(sender, to);
         }
-        lane.on_way = window.len();
-        lane.unanswered = window.len();
-        receiver.push_internal(Item::Messages(window));
+        lane.on_way = count;
+        lane.unanswered = count;
+        let window = lane.waiting.iter().take(count);
+        match receiver {
+            Receiver::Here(cell) => {
+                cell.push_internal(Item::Messages(window.map(|m| delivery(myself, sender, m)).collect()));
+            }
+            Receiver::There(remote) => {
+                let from = from.cell.name().clone();
+                far::deliver(&self.env, myself, remote, (sender, from), to.clone(), window);
+            }
+        }
     }
 
     fn settled(
@@ -388,6 +398,19 @@ impl Lane {
         if let Some(message) = self.waiting.iter().find(|message| message.seq == seq) {
             give_back(cell, sender, message, why);
         }
+    }
+}
+
+/// Where a receiver is.
+enum Receiver {
+    Here(Arc<EntityCell>),
+    There(Arc<dyn Remote>),
+}
+
+fn receiver(env: &Env, to: &Name) -> Result<Receiver, Refusal> {
+    match env.way_to(to)? {
+        Some(remote) => Ok(Receiver::There(remote)),
+        None => env.directory().cell(&to.here()).map(Receiver::Here),
     }
 }
 

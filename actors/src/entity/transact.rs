@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{cell::EntityCell, mail::Item};
 use crate::{
     env::Env,
-    error::{CallFailure, Doubt, FailureKind, Unavailable},
+    error::{CallFailure, Doubt, FailureKind, Refusal, Unavailable},
     ids::{Cause, Name},
     store::{Chain, Completer, Outcome, Record, StoreError},
 };
@@ -121,8 +121,7 @@ impl Transaction {
         let Some(first) = self.parts.keys().next().cloned() else { return Ok(Vec::new()) };
         if self.commands > TRANSACTION_MAX_COMMANDS {
             let limit = TRANSACTION_MAX_COMMANDS;
-            let refusal =
-                crate::error::Refusal::TooLarge { what: "transaction".into(), bytes: self.commands, limit };
+            let refusal = Refusal::TooLarge { what: "transaction".into(), bytes: self.commands, limit };
             return Err(CallFailure { entity: first, id: None, kind: FailureKind::Refused(refusal) });
         }
         let mut replies = vec![Bytes::new(); self.commands];
@@ -157,7 +156,12 @@ async fn prepare(
     if env.is_draining() {
         return Err(fail(FailureKind::Unavailable(Unavailable::Draining)));
     }
-    let cell = env.directory().cell(name).map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
+    let cell = match env.way_to(name) {
+        Ok(None) => env.directory().cell(&name.here()),
+        Ok(Some(_)) => Err(Refusal::NotRemote("a transaction".to_owned())),
+        Err(refusal) => Err(refusal),
+    };
+    let cell = cell.map_err(|refusal| fail(FailureKind::Refused(refusal)))?;
     if let Some(why) = cell.blocked() {
         return Err(fail(FailureKind::Unavailable(Unavailable::CrashLoop(why))));
     }

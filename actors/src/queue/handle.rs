@@ -238,7 +238,8 @@ impl Queue {
 
     async fn with_payloads(&self, partition: u16, jobs: Vec<GrantedJob>) -> Result<Vec<Work>, QueueError> {
         let name = self.partition_name(partition)?;
-        let Some(entity) = self.address(partition)?.cell().entity() else { return Ok(Vec::new()) };
+        let address = self.address(partition)?;
+        let Some(entity) = address.cell().and_then(|cell| cell.entity()) else { return Ok(Vec::new()) };
         let store = self.env.store().current();
         let mut work = Vec::with_capacity(jobs.len());
         for lease in jobs {

@@ -71,7 +71,7 @@ pub(crate) async fn until_async<F: Future<Output = bool>>(what: &str, mut look: 
 
 /// Kills the actor of an entity, once one is in charge.
 pub(crate) async fn kill(address: &Address<Ledger>) {
-    let cell = address.untyped().cell();
+    let cell = address.untyped().cell().unwrap();
     until("an actor is in charge", || cell.owner().is_some()).await;
     let (generation, actor) = cell.owner().unwrap();
     actor.kill();

@@ -1,0 +1,97 @@
+//! The port to entities on other nodes: what a cluster has to offer, whatever carries it.
+//!
+//! A name with a node, such as `account@berlin/ann`, is that of an entity there. Addresses and messages take it as they
+//! take any other; who has no cluster is told so.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    entity::{ActivityCtx, Failure},
+    error::FailureKind,
+    ids::{Cause, CommandId, Name},
+};
+
+/// A command on its way to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteCommand {
+    /// Its id; executed at most once, whichever way it comes.
+    #[serde(rename = "i")]
+    pub id: CommandId,
+    /// Below which number its origin is settled.
+    #[serde(rename = "b")]
+    pub settled_below: u64,
+    /// Encoded command.
+    #[serde(rename = "p")]
+    pub payload: Bytes,
+    /// For policy Shed.
+    #[serde(rename = "r")]
+    pub priority: u8,
+    /// Trace, correlation, causation.
+    #[serde(rename = "c")]
+    pub cause: Cause,
+}
+
+/// A message of an outbox on its way to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteMessage {
+    /// The message's number at its sender.
+    #[serde(rename = "s")]
+    pub seq: u64,
+    /// Encoded command.
+    #[serde(rename = "p")]
+    pub payload: Bytes,
+    /// Trace, correlation, causation.
+    #[serde(rename = "c")]
+    pub cause: Cause,
+}
+
+/// What is run elsewhere.
+#[derive(Clone, Debug)]
+pub struct RemoteAttempt {
+    /// Name of the activity.
+    pub activity: String,
+    /// Encoded input.
+    pub input: Bytes,
+    /// Longest time in milliseconds; 0: none.
+    pub timeout_ms: u64,
+    /// The attempt; its token is cancelled when nobody waits for its end any more.
+    pub ctx: ActivityCtx,
+}
+
+/// Entities and activities on other nodes.
+pub trait Remote: Send + Sync + 'static {
+    /// Name of this node.
+    fn node(&self) -> &str;
+
+    /// Calls an entity; ends within the deadline, in one of the four ways of every call.
+    fn call(
+        &self,
+        to: Name,
+        command: RemoteCommand,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, FailureKind>>;
+
+    /// Puts a command into the mailbox of an entity and does not wait.
+    fn cast(&self, to: Name, command: RemoteCommand) -> BoxFuture<'static, Result<(), FailureKind>>;
+
+    /// Stores a command for an entity; ends when it is durable there.
+    fn enqueue(&self, to: Name, command: RemoteCommand) -> BoxFuture<'static, Result<(), FailureKind>>;
+
+    /// Delivers messages of one sender of this node, in order; what became of each.
+    fn deliver(
+        &self,
+        from: Name,
+        to: Name,
+        messages: Vec<RemoteMessage>,
+    ) -> BoxFuture<'static, Vec<Result<Bytes, FailureKind>>>;
+
+    /// Runs an attempt on a node that has the activity, and waits for such a node if there is none. `None`: cancelled.
+    fn run(&self, attempt: RemoteAttempt) -> BoxFuture<'static, Option<Result<Bytes, Failure>>>;
+}
+
+/// The cluster of an environment, once it has joined one.
+pub type RemotePlace = std::sync::OnceLock<Arc<dyn Remote>>;
