@@ -4,6 +4,8 @@
 //! one lives, and who belongs to the cluster: that is built on [`frame`] and the gateway's calls.
 
 pub mod frame;
+mod identity;
 mod link;
+pub mod transport;
 
 pub use self::link::{LinkLimits, LinkLimitsError, LinkStats};
