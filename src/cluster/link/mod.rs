@@ -171,9 +171,9 @@ impl Link {
         }
     }
 
-    /// Whether there is a stream.
-    pub(crate) fn is_attached(&self) -> bool {
-        self.stream.is_some()
+    /// How long the peer is silent.
+    pub(crate) fn silent_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.heard_us)
     }
 
     fn turn(&mut self, state: LinkState) {
@@ -526,15 +526,16 @@ impl Link {
         }
     }
 
-    /// When [`transmit`](Self::transmit) and [`tick`](Self::tick) should be asked again at the latest.
-    pub(crate) fn wake_us(&self) -> u64 {
+    /// When [`tick`](Self::tick), and if the stream `carries` also [`transmit`](Self::transmit), should be asked again
+    /// at the latest.
+    pub(crate) fn wake_us(&self, carries: bool) -> u64 {
         let after = match self.state {
             LinkState::Up => self.limits.suspect_after,
             LinkState::Greeting | LinkState::Suspect => self.limits.lost_after,
             LinkState::Lost => return u64::MAX,
         };
         let judge = self.heard_us.saturating_add(micros(after));
-        if self.stream.is_some() { judge.min(self.due_us()) } else { judge }
+        if carries && self.stream.is_some() { judge.min(self.due_us()) } else { judge }
     }
 
     /// Lets go of what a lost peer need not get: all that is not sent, and durable messages, whose owner has them.

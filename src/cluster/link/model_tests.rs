@@ -179,7 +179,7 @@ impl World {
             80..=91 => self.work(at),
             92..=93 => self.withdraw(at)?,
             94 => self.cut(),
-            95..=97 if !self.sides[0].link.is_attached() => self.connect(),
+            95..=97 if self.sides[0].link.stream.is_none() => self.connect(),
             98 => self.now += self.draw.below(3_000_000),
             _ => self.now += self.draw.below(30_000),
         }

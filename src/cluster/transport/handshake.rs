@@ -151,7 +151,7 @@ async fn read_greeting(io: &mut (impl AsyncRead + Unpin)) -> Result<(Greeting, V
 const CLIENT: &[u8] = b"stanchion client";
 const SERVER: &[u8] = b"stanchion server";
 
-/// The side that dialled. `admit` judges the peer once it has proven the cookie.
+/// The side that dialled. `admit` judges whom we would prove ourselves to.
 pub(crate) async fn as_client<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut S,
     ours: &Greeting,
@@ -163,6 +163,8 @@ pub(crate) async fn as_client<S: AsyncRead + AsyncWrite + Unpin>(
     write_greeting(io, &said).await?;
     let (theirs, heard) = read_greeting(io).await?;
     theirs.check_versions()?;
+    // Before our proof: once the peer has it, it gives the stream the place of the one that stands.
+    admit(&theirs.node)?;
     io.write_all(&cookie.proof(&[CLIENT, binding, &said, &heard])).await?;
     io.flush().await?;
     match io.read_u8().await? {
@@ -174,7 +176,6 @@ pub(crate) async fn as_client<S: AsyncRead + AsyncWrite + Unpin>(
     if !cookie.proves(&[SERVER, binding, &said, &heard], &proof) {
         return Err(HandshakeError::Cookie);
     }
-    admit(&theirs.node)?;
     Ok(theirs)
 }
 
