@@ -4,6 +4,8 @@
 
 #[cfg(feature = "activities")]
 pub mod activities;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod coded;
 #[cfg(feature = "control")]
 pub mod control;
