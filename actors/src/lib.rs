@@ -6,6 +6,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
+pub mod balance;
 pub mod clock;
 mod coded;
 pub mod entity;
