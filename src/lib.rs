@@ -21,7 +21,7 @@ pub use stanchion_actors::{
         Invalid, Never, NoUpcast, RecordError, Replies, ReplyOf, SerialOperations, SerialStop, Sourced,
         Transact,
     },
-    balance, clock,
+    balance, clock, discovery,
     entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
     env::Env,
     error, flags,

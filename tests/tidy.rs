@@ -309,8 +309,9 @@ const PURE: [&str; 31] = [
     "supervisors/src/strategy.rs",
 ];
 /// Folders that are pure as a whole.
-const PURE_FOLDERS: [&str; 7] = [
+const PURE_FOLDERS: [&str; 8] = [
     "actors/src/balance/",
+    "actors/src/discovery/",
     "actors/src/resilience/budget/",
     "actors/src/resilience/retry/",
     "actors/src/workflow/condition/",

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod balance;
 pub mod clock;
 mod coded;
+pub mod discovery;
 pub mod entity;
 pub mod env;
 pub mod error;
