@@ -26,7 +26,7 @@ pub use stanchion_actors::{
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
-    ids, queue, resilience, store as port,
+    ids, names, queue, resilience, store as port,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

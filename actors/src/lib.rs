@@ -17,6 +17,7 @@ pub mod flags;
 pub mod health;
 pub mod ids;
 pub mod moment;
+pub mod names;
 pub mod persistence;
 pub mod queue;
 pub mod resilience;
