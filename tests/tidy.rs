@@ -309,7 +309,10 @@ const PURE: [&str; 31] = [
     "supervisors/src/strategy.rs",
 ];
 /// Folders that are pure as a whole.
-const PURE_FOLDERS: [&str; 6] = [
+const PURE_FOLDERS: [&str; 9] = [
+    "actors/src/balance/",
+    "actors/src/discovery/",
+    "actors/src/names/",
     "actors/src/resilience/budget/",
     "actors/src/resilience/retry/",
     "actors/src/workflow/condition/",

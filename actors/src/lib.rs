@@ -6,8 +6,10 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
+pub mod balance;
 pub mod clock;
 mod coded;
+pub mod discovery;
 pub mod entity;
 pub mod env;
 pub mod error;
@@ -15,6 +17,7 @@ pub mod flags;
 pub mod health;
 pub mod ids;
 pub mod moment;
+pub mod names;
 pub mod persistence;
 pub mod queue;
 pub mod remote;

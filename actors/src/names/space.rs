@@ -1,0 +1,63 @@
+//! One namespace: its names, and where metadata leads to.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::NameRecord;
+
+/// A key and a value of metadata.
+type Item = (Arc<str>, Arc<str>);
+
+/// The names of one namespace; none of them gone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Space {
+    records: HashMap<Arc<str>, NameRecord>,
+    by_item: HashMap<Item, BTreeSet<Arc<str>>>,
+}
+
+impl Space {
+    pub(super) fn record(&self, name: &str) -> Option<&NameRecord> {
+        self.records.get(name)
+    }
+
+    pub(super) fn records(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &NameRecord)> {
+        self.records.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes the record out, to be changed and [put back](Self::insert).
+    pub(super) fn take(&mut self, name: &str) -> Option<NameRecord> {
+        let record = self.records.remove(name)?;
+        for item in items(&record) {
+            if let Some(names) = self.by_item.get_mut(&item) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.by_item.remove(&item);
+                }
+            }
+        }
+        Some(record)
+    }
+
+    pub(super) fn insert(&mut self, name: Arc<str>, record: NameRecord) {
+        for item in items(&record) {
+            self.by_item.entry(item).or_default().insert(Arc::clone(&name));
+        }
+        self.records.insert(name, record);
+    }
+
+    /// Names with this item; `None`: there are none.
+    pub(super) fn with_item(&self, item: &Item) -> Option<&BTreeSet<Arc<str>>> {
+        self.by_item.get(item)
+    }
+}
+
+fn items(record: &NameRecord) -> impl Iterator<Item = Item> {
+    let items = record.spec().metadata.iter();
+    items.map(|(key, value)| (Arc::clone(key), Arc::clone(value))).collect::<Vec<_>>().into_iter()
+}
