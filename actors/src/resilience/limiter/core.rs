@@ -22,9 +22,6 @@ use crate::ids::Timestamp;
 /// A check is a look-up and, for a bucket, one compare-and-swap; different keys rarely share a lock. Time is an
 /// argument: a clock that goes back admits nothing more, and after a jump back of more than a minute (beyond what the
 /// limit takes to fill) the keys it touches begin anew, with their limit used up.
-///
-/// # Guarantees
-/// G120, G121, G122.
 #[derive(Debug)]
 pub struct Limiter {
     name: Arc<str>,

@@ -566,3 +566,12 @@ fn a_manual_clock_is_as_good_as_any() {
     clock.advance(Duration::from_micros(1));
     assert!(limiter.acquire(KEY, 1, clock.now()).is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_stands_still_makes_nobody_wait_beyond_the_deadline() {
+    let (limiter, clock) = (limiter(LimiterOptions::per_second(1, 10)), ManualClock::at(ms(0)));
+    limiter.acquire(KEY, 1, ms(0)).unwrap();
+    let begun = tokio::time::Instant::now();
+    let denied = limiter.until_allowed(KEY, 1, &clock, ms(350)).await.unwrap_err();
+    assert_eq!((denied.reason, begun.elapsed()), (DenyReason::Limit, Duration::from_millis(300)));
+}

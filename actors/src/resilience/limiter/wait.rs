@@ -2,12 +2,15 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::time::Instant;
+
 use super::{Denied, DenyReason, LimitKey, Limiter};
 use crate::{clock::Clock, ids::Timestamp};
 
 impl Limiter {
     /// Waits until a call of `cost` is allowed, and takes what it costs. Whoever would be allowed only after the
-    /// deadline is refused at once. Waiters of one key are not in order.
+    /// deadline is refused at once. How long it may wait is settled at the start: `clock` may jump meanwhile. Waiters
+    /// of one key are not in order.
     ///
     /// # Errors
     /// [`Denied`]: do not run the call; `reason` tells whether the limit, the cost, the pressure or the number of
@@ -22,11 +25,11 @@ impl Limiter {
         clock: &dyn Clock,
         deadline: Timestamp,
     ) -> Result<(), Denied> {
-        let mut place = None;
+        let (begun, longest, mut place) = (Instant::now(), deadline.since(clock.now()), None);
         loop {
-            let now = clock.now();
-            let Err(denied) = self.acquire(key, cost, now) else { return Ok(()) };
-            let Some(after) = denied.retry_after.filter(|after| now.after(*after) <= deadline) else {
+            let Err(denied) = self.acquire(key, cost, clock.now()) else { return Ok(()) };
+            let left = longest.saturating_sub(begun.elapsed());
+            let Some(after) = denied.retry_after.filter(|after| *after <= left) else {
                 return Err(denied);
             };
             if place.is_none() {
