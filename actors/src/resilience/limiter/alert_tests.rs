@@ -59,3 +59,12 @@ fn a_limiter_tells_its_alert_once_when_it_is_asked() {
     assert_eq!(limiters.poll_alerts(at(2_000)), [("mail".into(), resolved)]);
     assert_eq!(limiters.poll_alerts(at(3_000)), []);
 }
+
+#[test]
+fn an_alert_does_not_see_the_calls_of_a_former_life() {
+    let options = LimiterOptions { alert: Some(half_in_a_second()), ..LimiterOptions::per_second(1, 1) };
+    let before = Limiter::new("mail", options.clone()).unwrap();
+    (0..9).for_each(|_| drop(before.acquire(LimitKey::new("a", "send"), 1, at(0))));
+    let after = Limiter::restore("mail", options, &before.snapshot(at(0)), at(0)).unwrap();
+    assert_eq!((after.stats().denied_total, after.poll_alert(at(0))), (8, None));
+}

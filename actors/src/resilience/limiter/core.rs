@@ -63,7 +63,7 @@ pub struct LimiterStatus {
     pub allowed_total: u64,
 }
 
-/// What a limiter did in this life.
+/// What a limiter did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterStats {
@@ -134,6 +134,9 @@ impl Limiter {
             limiter.keys.put(LimitKey::new(&key.agent, &key.operation), cell);
         }
         limiter.reconfigure(options, now)?;
+        // The calls of former lives have been looked at.
+        let calls = limiter.calls(limiter.keys.totals());
+        limiter.lock().seen = calls;
         Ok(limiter)
     }
 
@@ -197,7 +200,7 @@ impl Limiter {
         })
     }
 
-    /// What it did, without the calls of its former lives but with those of its keys.
+    /// What it did, with the calls that its restored keys had in former lives.
     #[must_use]
     pub fn stats(&self) -> LimiterStats {
         let (totals, unchecked) = (self.keys.totals(), self.unchecked.load(Ordering::Relaxed));
@@ -244,14 +247,23 @@ impl Limiter {
         self.apply(&settings, now);
     }
 
-    /// Looks at the calls since it was asked last: whether an alert is raised or resolved. To be asked a few times in
-    /// a window; each event comes once.
+    /// Looks at the calls since it was asked last: adds them to the metrics (docs/TELEMETRY.md), and tells whether an
+    /// alert is raised or resolved. To be asked a few times in a window; each event comes once.
     pub fn poll_alert(&self, now: Timestamp) -> Option<DenyAlertEvent> {
         let mut settings = self.lock();
         let (denied, allowed) = self.calls(self.keys.totals());
         let (seen_denied, seen_allowed) = std::mem::replace(&mut settings.seen, (denied, allowed));
         let (denied, allowed) = (denied.saturating_sub(seen_denied), allowed.saturating_sub(seen_allowed));
+        self.tell_metrics(denied, allowed);
         settings.alert.as_mut()?.observe(denied, allowed, now)
+    }
+
+    fn tell_metrics(&self, denied: u64, allowed: u64) {
+        for (outcome, calls) in [("denied", denied), ("allowed", allowed)] {
+            let limiter = Arc::clone(&self.name);
+            metrics::counter!("stanchion_limiter_calls_total", "limiter" => limiter, "outcome" => outcome)
+                .increment(calls);
+        }
     }
 
     /// What of it outlives the process: the keys that do not have their whole limit.

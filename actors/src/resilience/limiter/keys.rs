@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+        Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -186,16 +186,26 @@ impl Keys {
         self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()
     }
 
-    /// Removes keys that have their whole limit; whether there is place.
+    /// Makes room by removing keys that have their whole limit; whether there is a place. Whoever comes during a
+    /// search waits for its end.
     fn search(&self, now: Timestamp) -> bool {
-        let Some(mut after) = self.begin_search(now) else { return false };
+        let mut after = self.search_after.lock().unwrap_or_else(PoisonError::into_inner);
+        let [first, ..] = &self.shards;
+        let rules = first.read().rules;
+        if self.count.load(Ordering::Acquire) < rules.max_keys {
+            return true;
+        }
+        // Further away than the longest refill: the clock has gone back.
+        let longest = rules.law.count.refill_us().saturating_add(PAUSE_US);
+        if now < *after && after.0.saturating_sub(now.0) <= longest {
+            return false;
+        }
         let (before, mut gone, mut next) = (self.count.load(Ordering::Acquire), 0, i64::MAX);
         for shard in &self.shards {
-            let mut table = shard.write();
-            let (removed, soonest) = table.remove_full(now);
+            let (removed, soonest) = shard.write().remove_full(now);
+            self.count.fetch_sub(removed, Ordering::AcqRel);
             gone += removed;
             next = next.min(soonest);
-            self.count.fetch_sub(removed, Ordering::AcqRel);
         }
         let paused = now.0.saturating_add(PAUSE_US);
         *after = Timestamp(match gone {
@@ -204,20 +214,6 @@ impl Keys {
             _ => now.0,
         });
         gone > 0
-    }
-
-    /// The right to search: nobody else does, and it is time.
-    fn begin_search(&self, now: Timestamp) -> Option<MutexGuard<'_, Timestamp>> {
-        let after = match self.search_after.try_lock() {
-            Ok(after) => after,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        let [first, ..] = &self.shards;
-        let longest = first.read().rules.law.count.refill_us();
-        // Further away than the longest refill: the clock has gone back.
-        let is_time = now >= *after || after.0.saturating_sub(now.0) > longest.saturating_add(PAUSE_US);
-        is_time.then_some(after)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DenyAlertOptions, LimiterOptionsError};
+use crate::health::Status;
 
 /// Longest time in which an empty limit becomes full, and longest window: ten years, in milliseconds.
 pub const LIMIT_REFILL_MAX_MS: u64 = 10 * 366 * 24 * 3_600 * 1_000;
@@ -68,6 +69,15 @@ pub enum Pressure {
     Normal,
     /// The rate times [`LimiterOptions::pressure_factor`] holds.
     Degraded,
+}
+
+impl From<Status> for Pressure {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Up | Status::Draining => Self::Normal,
+            Status::Degraded | Status::Down => Self::Degraded,
+        }
+    }
 }
 
 /// Settings of a limiter. In a document only `strategy` has no default.

@@ -13,6 +13,7 @@ use super::*;
 use crate::{
     clock::{Clock, ManualClock},
     error::{Coded, Family},
+    health::Status,
     ids::Timestamp,
 };
 
@@ -293,6 +294,26 @@ fn a_key_without_a_place_is_refused_or_runs_uncounted_as_is_set() {
 }
 
 #[test]
+fn threads_that_look_for_a_place_at_once_all_find_the_one_there_is() {
+    let options = LimiterOptions { max_keys: 64, ..LimiterOptions::per_second(1, 1) };
+    let (limiter, start) = (Arc::new(limiter(options)), Arc::new(Barrier::new(4)));
+    for round in 0..20 {
+        let caller = |thread: usize| {
+            let (limiter, start) = (Arc::clone(&limiter), Arc::clone(&start));
+            thread::spawn(move || {
+                let names: Vec<String> = (0..16).map(|number| format!("{round} {thread} {number}")).collect();
+                start.wait();
+                let ok = |name: &String| allowed(&limiter, LimitKey::new(name, ""), 2, ms(round * 10_000));
+                names.iter().map(ok).sum::<usize>()
+            })
+        };
+        let callers: Vec<_> = (0..4).map(caller).collect();
+        let got: usize = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
+        assert_eq!((got, limiter.stats().keys), (64, 64), "round {round}");
+    }
+}
+
+#[test]
 fn a_place_is_found_after_the_clock_went_back() {
     let limiter = few_keys(OnError::FailClosed);
     for agent in ["a", "b", "c"] {
@@ -472,6 +493,12 @@ fn pressure_holds_for_limiters_that_come_later_too() {
     limiters.set_pressure(Pressure::Normal, ms(0));
     assert_eq!(set.stats().pressure, Pressure::Normal);
     assert_eq!(allowed(&set, KEY, 20, ms(0)), 3);
+}
+
+#[test]
+fn a_service_that_is_degraded_or_down_is_under_pressure() {
+    let pressure = [Status::Up, Status::Draining, Status::Degraded, Status::Down].map(Pressure::from);
+    assert_eq!(pressure, [Pressure::Normal, Pressure::Normal, Pressure::Degraded, Pressure::Degraded]);
 }
 
 #[test]
