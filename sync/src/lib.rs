@@ -12,6 +12,7 @@
 //! | [`ReleaseOrder`] | keeps a reply until the version it speaks of is durable |
 //! | [`OwnerSlot`] | says who owns an entity on this node, and keeps former owners from changing that |
 //! | [`Probes`] | admits exactly so many callers in one round; a [`Probe`] gives its place back when dropped |
+//! | [`Bucket`] | a rate limit in one word: so much at once, so much in a time |
 //! | [`Fences`] | lets the writer tell chains of the present activation from those of former ones |
 //!
 //! # Loom
@@ -47,9 +48,11 @@
 //! | `probes::exactly_the_places_of_a_round_are_given` | three callers, two places | look and count in two steps |
 //! | `probes::a_dropped_probe_lets_one_more_in` | a drop against a caller who tries on | dropped probe keeps its place |
 //! | `probes::a_late_drop_leaves_the_next_round_alone` | a drop against a new round | give-back ignores the round |
+//! | `bucket::callers_at_once_never_get_more_than_the_burst` | three callers, a burst of two, a clock that steps back | look and take in two steps |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod bucket;
 mod doorbell;
 mod fences;
 mod gate;
@@ -64,6 +67,7 @@ mod probes;
 mod release_order;
 mod shim;
 
+pub use bucket::{Bucket, NotYet};
 pub use doorbell::Doorbell;
 pub use fences::Fences;
 pub use gate::{Acquire, Closed, Gate, GateRefusal, Permit, Waiter};

@@ -43,6 +43,8 @@ pub enum Bug {
     ProbesDroppedKeepsPlace,
     /// A probe gives its place back to whatever round it is.
     ProbesIgnoreTheRound,
+    /// `Bucket::try_take` looks and takes in two steps.
+    BucketTakesInTwoSteps,
 }
 
 /// Whether `bug` is switched on: never, outside loom.

@@ -6,6 +6,8 @@
 #![cfg(stanchion_loom)]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a panic fails the model")]
 
+#[path = "loom/bucket.rs"]
+mod bucket;
 #[path = "loom/check.rs"]
 mod check;
 #[path = "loom/doorbell.rs"]

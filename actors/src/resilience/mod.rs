@@ -5,4 +5,5 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod limiter;
 pub mod retry;
