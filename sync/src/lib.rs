@@ -12,6 +12,9 @@
 //! | [`ReleaseOrder`] | keeps a reply until the version it speaks of is durable |
 //! | [`OwnerSlot`] | says who owns an entity on this node, and keeps former owners from changing that |
 //! | [`Probes`] | admits exactly so many callers in one round; a [`Probe`] gives its place back when dropped |
+//! | [`Turnstile`] | admits callers in turn, by number and by weight; a [`Pass`] returns both when dropped |
+//! | [`Shelf`] | a bounded map whose entries expire: never an entry that is over, never more than the limits |
+//! | [`SingleFlight`] | one works on a key, the others get the result; a leader that is dropped hands over |
 //! | [`Fences`] | lets the writer tell chains of the present activation from those of former ones |
 //!
 //! # Loom
@@ -47,6 +50,16 @@
 //! | `probes::exactly_the_places_of_a_round_are_given` | three callers, two places | look and count in two steps |
 //! | `probes::a_dropped_probe_lets_one_more_in` | a drop against a caller who tries on | dropped probe keeps its place |
 //! | `probes::a_late_drop_leaves_the_next_round_alone` | a drop against a new round | give-back ignores the round |
+//! | `turnstile::places_and_weight_are_never_exceeded` | three callers, weight for two | look and count in two steps |
+//! | `turnstile::what_a_cancelled_caller_was_given_goes_on` | a return against a cancelled wait, another waits | cancelled caller keeps its place |
+//! | `turnstile::a_heavy_caller_that_gives_up_unblocks_the_light_one` | cancel at the head of the queue | leaves without a look at the next; a return that keeps the weight |
+//! | `turnstile::a_resize_loses_no_waiter` | smaller limits against returns and a wait | a return that keeps the weight |
+//! | `shelf::a_fresh_put_is_never_lost_and_what_is_over_never_returned` | get, put and expiry of one key | read without looking; expire in two steps |
+//! | `shelf::a_fresh_put_outlives_the_deadline_of_the_old_one` | overwrite against expiry | old deadline left behind |
+//! | `shelf::no_more_entries_than_the_limit` | two puts on a full shelf | make room and insert in two steps |
+//! | `shelf::an_overwrite_evicts_nobody` | two overwrites on a full shelf | room made before the look |
+//! | `single_flight::one_works_and_both_get_the_result` | two join | join in two steps; a landing that wakes nobody |
+//! | `single_flight::a_cancelled_leader_hands_over` | leader cancelled, two riders, one cancelled too | hands over to nobody; the appointed leaves silently |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -62,7 +75,10 @@ pub mod planted;
 mod planted;
 mod probes;
 mod release_order;
+mod shelf;
 mod shim;
+mod single_flight;
+mod turnstile;
 
 pub use doorbell::Doorbell;
 pub use fences::Fences;
@@ -71,6 +87,9 @@ pub use hand_off::{Drain, HandOff, Refused};
 pub use owner_slot::{Claim, OwnerSlot, OwnerState};
 pub use probes::{Probe, Probes};
 pub use release_order::{Epoch, Held, ReleaseOrder};
+pub use shelf::{Shed, Shelf, ShelfCounts, ShelfLimits, ShelfRefusal};
+pub use single_flight::{Arrival, Lead, Ride, Seat, SingleFlight};
+pub use turnstile::{Enter, Pass, Turnstile, TurnstileLimits, TurnstileLoad, TurnstileRefusal};
 
 /// Whether this build belongs to loom: the examples, which run outside a model, then stop at once.
 #[doc(hidden)]
