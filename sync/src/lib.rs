@@ -58,6 +58,7 @@
 //! | `shelf::a_fresh_put_outlives_the_deadline_of_the_old_one` | overwrite against expiry | old deadline left behind |
 //! | `shelf::no_more_entries_than_the_limit` | two puts on a full shelf | make room and insert in two steps |
 //! | `shelf::an_overwrite_evicts_nobody` | two overwrites on a full shelf | room made before the look |
+//! | `shelf::a_value_made_before_a_delete_is_not_held_after_it` | delete while a value is made | reservation ignored |
 //! | `single_flight::one_works_and_both_get_the_result` | two join | join in two steps; a landing that wakes nobody |
 //! | `single_flight::a_cancelled_leader_hands_over` | leader cancelled, two riders, one cancelled too | hands over to nobody; the appointed leaves silently |
 

@@ -69,6 +69,8 @@ pub enum Bug {
     ShelfOverwriteEvicts,
     /// An entry that is replaced leaves its deadline behind.
     ShelfKeepsOldDeadline,
+    /// `Shelf::put_reserved` does not look whether the reservation still holds.
+    ShelfIgnoresReservation,
 }
 
 /// Whether `bug` is switched on: never, outside loom.

@@ -80,7 +80,7 @@ pub struct Shed {
 /// use stanchion_sync::{Shelf, ShelfLimits};
 /// # if stanchion_sync::UNDER_LOOM { return Ok(()); }
 /// let shelf = Shelf::new(ShelfLimits { entries: 100, weight: u64::MAX });
-/// shelf.put("key", Arc::new(7), 1, 1_000, 0)?;
+/// shelf.put("key", Arc::new(7), 1, 1_000, 0).0?;
 /// assert_eq!(shelf.get(&"key", 999).0.as_deref(), Some(&7));
 /// assert_eq!(shelf.get(&"key", 1_000).0, None);
 /// # Ok::<(), stanchion_sync::ShelfRefusal>(())
@@ -96,6 +96,8 @@ struct State<K, V> {
     by_use: BTreeMap<u64, K>,
     /// Keys by deadline, then by the number of their put.
     by_deadline: BTreeMap<(i64, u64), K>,
+    /// Keys whose values are being made, with the mark of who makes them.
+    reserved: HashMap<K, u64>,
     weight: u64,
     next: u64,
     counts: ShelfCounts,
@@ -192,6 +194,7 @@ impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
             entries: HashMap::new(),
             by_use: BTreeMap::new(),
             by_deadline: BTreeMap::new(),
+            reserved: HashMap::new(),
             weight: 0,
             next: 0,
             counts: ShelfCounts::default(),
@@ -236,30 +239,90 @@ impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
         state.entries.get(key).filter(|entry| entry.is_fresh(now)).map(|entry| Arc::clone(&entry.value))
     }
 
-    /// Holds `value` for `ttl` from `now`; what is over goes first, then what was used longest ago.
+    /// Holds `value` for `ttl` from `now`; what is over goes first, then what was used longest ago. Ends the
+    /// reservation of `key`.
     ///
     /// # Errors
     /// [`ShelfRefusal`]: nothing changed but what was over.
-    pub fn put(&self, key: K, value: Arc<V>, weight: u64, ttl: u64, now: i64) -> Result<Shed, ShelfRefusal> {
+    pub fn put(
+        &self,
+        key: K,
+        value: Arc<V>,
+        weight: u64,
+        ttl: u64,
+        now: i64,
+    ) -> (Result<(), ShelfRefusal>, Shed) {
+        let (result, shed) = self.place(key, value, weight, (ttl, now), None);
+        (result.map(|_| ()), shed)
+    }
+
+    /// Reserves `key` for a value that is being made; the mark is for [`Shelf::put_reserved`]. Ends an earlier
+    /// reservation, and is ended by a put, a delete or a clear: the value being made is out of date then.
+    #[must_use]
+    pub fn reserve(&self, key: K) -> u64 {
+        let mut state = lock(&self.state);
+        let mark = state.number();
+        state.reserved.insert(key, mark);
+        mark
+    }
+
+    /// As [`Shelf::put`], if the reservation still holds; whether it did.
+    ///
+    /// # Errors
+    /// As [`Shelf::put`].
+    pub fn put_reserved(
+        &self,
+        (key, mark): (K, u64),
+        value: Arc<V>,
+        weight: u64,
+        ttl: u64,
+        now: i64,
+    ) -> (Result<bool, ShelfRefusal>, Shed) {
+        self.place(key, value, weight, (ttl, now), Some(mark))
+    }
+
+    /// Ends a reservation, if it still holds.
+    pub fn release(&self, key: &K, mark: u64) {
+        let mut state = lock(&self.state);
+        if state.reserved.get(key) == Some(&mark) {
+            state.reserved.remove(key);
+        }
+    }
+
+    fn place(
+        &self,
+        key: K,
+        value: Arc<V>,
+        weight: u64,
+        (ttl, now): (u64, i64),
+        mark: Option<u64>,
+    ) -> (Result<bool, ShelfRefusal>, Shed) {
         let ttl = i64::try_from(ttl).unwrap_or(i64::MAX);
         if ttl == 0 {
-            return Err(ShelfRefusal::NoLife);
+            return (Err(ShelfRefusal::NoLife), Shed::default());
         }
         if weight > self.limits.weight || self.limits.entries == 0 {
-            return Err(ShelfRefusal::TooHeavy);
+            return (Err(ShelfRefusal::TooHeavy), Shed::default());
         }
         let life = Life { deadline: now.saturating_add(ttl), too_early: now.saturating_sub(ttl) };
         // Declared before the lock is taken, so dropped after it is given back: dropping values runs foreign code.
-        let mut gone = Vec::new();
+        let (mut gone, mut shed) = (Vec::new(), Shed::default());
         let mut state = lock(&self.state);
-        let shed = self.free(&mut state, &key, weight, now, &mut gone)?;
+        let holds = mark.is_none() || state.reserved.get(&key).copied() == mark;
+        if !holds && !planted(Bug::ShelfIgnoresReservation) {
+            return (Ok(false), shed);
+        }
+        if let Err(refusal) = self.free(&mut state, &key, weight, now, (&mut gone, &mut shed)) {
+            return (Err(refusal), shed);
+        }
         if planted(Bug::ShelfCountsInTwoSteps) {
             drop(state);
             state = lock(&self.state);
         }
+        state.reserved.remove(&key);
         state.insert(key, value, weight, life);
         drop(state);
-        Ok(shed)
+        (Ok(true), shed)
     }
 
     /// Removes what is over, the old value of `key`, and what has to make room for the new one.
@@ -269,9 +332,9 @@ impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
         key: &K,
         weight: u64,
         now: i64,
-        gone: &mut Vec<Arc<V>>,
-    ) -> Result<Shed, ShelfRefusal> {
-        let mut shed = Shed { expired: state.expire(now, gone), evicted: 0 };
+        (gone, shed): (&mut Vec<Arc<V>>, &mut Shed),
+    ) -> Result<(), ShelfRefusal> {
+        shed.expired = state.expire(now, gone);
         if state.entries.get(key).is_some_and(|old| !old.is_fresh(now)) {
             gone.extend(state.remove(key));
             state.counts.expirations += 1;
@@ -290,14 +353,15 @@ impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
         } else {
             shed.evicted += state.make_room(self.limits, weight, gone);
         }
-        Ok(shed)
+        Ok(())
     }
 
-    /// Removes `key`; whether a fresh value was there.
+    /// Removes `key` and ends its reservation; the fresh value that was there.
     pub fn delete(&self, key: &K, now: i64) -> (Option<Arc<V>>, Shed) {
         let mut state = lock(&self.state);
         let fresh = state.entries.get(key).is_some_and(|entry| entry.is_fresh(now));
         let gone = state.remove(key);
+        state.reserved.remove(key);
         let mut shed = Shed::default();
         if fresh {
             state.counts.deletes += 1;
@@ -309,12 +373,13 @@ impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
         (gone.filter(|_| fresh), shed)
     }
 
-    /// Removes everything; how many entries there were.
+    /// Removes everything and ends every reservation; how many entries there were.
     pub fn clear(&self) -> u64 {
         let mut state = lock(&self.state);
         let entries = std::mem::take(&mut state.entries);
         state.by_use.clear();
         state.by_deadline.clear();
+        state.reserved.clear();
         state.weight = 0;
         let count = entries.len() as u64;
         state.counts.clears += 1;
@@ -370,41 +435,41 @@ mod tests {
     #[test]
     fn the_entry_used_longest_ago_makes_room_and_an_overwrite_evicts_nobody() {
         let shelf = shelf(2, u64::MAX);
-        shelf.put("a", Arc::new(1), 1, 10, 0).unwrap();
-        shelf.put("b", Arc::new(2), 1, 10, 0).unwrap();
-        assert_eq!(shelf.put("a", Arc::new(3), 1, 10, 0), Ok(Shed::default()));
+        shelf.put("a", Arc::new(1), 1, 10, 0).0.unwrap();
+        shelf.put("b", Arc::new(2), 1, 10, 0).0.unwrap();
+        assert_eq!(shelf.put("a", Arc::new(3), 1, 10, 0), (Ok(()), Shed::default()));
         assert_eq!((value(&shelf, "b", 1), value(&shelf, "a", 1)), (Some(2), Some(3)));
-        assert_eq!(shelf.put("c", Arc::new(4), 1, 10, 0), Ok(Shed { expired: 0, evicted: 1 }));
+        assert_eq!(shelf.put("c", Arc::new(4), 1, 10, 0), (Ok(()), Shed { expired: 0, evicted: 1 }));
         assert_eq!((value(&shelf, "b", 1), value(&shelf, "a", 1)), (None, Some(3)));
     }
 
     #[test]
     fn what_is_over_goes_before_what_is_fresh() {
         let shelf = shelf(2, u64::MAX);
-        shelf.put("old", Arc::new(1), 1, 100, 0).unwrap();
-        shelf.put("short", Arc::new(2), 1, 5, 0).unwrap();
-        assert_eq!(shelf.put("new", Arc::new(3), 1, 10, 5), Ok(Shed { expired: 1, evicted: 0 }));
+        shelf.put("old", Arc::new(1), 1, 100, 0).0.unwrap();
+        shelf.put("short", Arc::new(2), 1, 5, 0).0.unwrap();
+        assert_eq!(shelf.put("new", Arc::new(3), 1, 10, 5), (Ok(()), Shed { expired: 1, evicted: 0 }));
         assert_eq!(value(&shelf, "old", 6), Some(1));
     }
 
     #[test]
     fn weight_is_bounded_and_an_overwrite_that_would_evict_is_refused() {
         let shelf = shelf(9, 10);
-        shelf.put("a", Arc::new(1), 5, 10, 0).unwrap();
-        shelf.put("b", Arc::new(2), 5, 10, 0).unwrap();
-        let refused = shelf.put("a", Arc::new(3), 6, 10, 0);
+        shelf.put("a", Arc::new(1), 5, 10, 0).0.unwrap();
+        shelf.put("b", Arc::new(2), 5, 10, 0).0.unwrap();
+        let refused = shelf.put("a", Arc::new(3), 6, 10, 0).0;
         assert_eq!(refused, Err(ShelfRefusal::NoRoom { needed: 6, free: 5 }));
         assert_eq!((value(&shelf, "a", 0), value(&shelf, "b", 0)), (Some(1), Some(2)));
-        assert_eq!(shelf.put("c", Arc::new(3), 11, 10, 0), Err(ShelfRefusal::TooHeavy));
-        assert_eq!(shelf.put("c", Arc::new(3), 1, 0, 0), Err(ShelfRefusal::NoLife));
-        assert_eq!(shelf.put("c", Arc::new(3), 10, 10, 0), Ok(Shed { expired: 0, evicted: 2 }));
+        assert_eq!(shelf.put("c", Arc::new(3), 11, 10, 0).0, Err(ShelfRefusal::TooHeavy));
+        assert_eq!(shelf.put("c", Arc::new(3), 1, 0, 0).0, Err(ShelfRefusal::NoLife));
+        assert_eq!(shelf.put("c", Arc::new(3), 10, 10, 0), (Ok(()), Shed { expired: 0, evicted: 2 }));
         assert_eq!(shelf.counts().1, 10);
     }
 
     #[test]
     fn a_clock_that_is_set_back_neither_loses_a_fresh_put_nor_keeps_one_for_ever() {
         let shelf = shelf(9, 10);
-        shelf.put("a", Arc::new(1), 1, 10, 1_000).unwrap();
+        shelf.put("a", Arc::new(1), 1, 10, 1_000).0.unwrap();
         assert_eq!(value(&shelf, "a", 991), Some(1));
         assert_eq!(value(&shelf, "a", 990), None);
         assert_eq!(shelf.counts().0, 0);
@@ -414,11 +479,11 @@ mod tests {
     fn counts_add_up() {
         let shelf = shelf(2, 10);
         for (key, now) in [("a", 0), ("a", 1), ("b", 2), ("c", 3), ("d", 20), ("e", 20)] {
-            shelf.put(key, Arc::new(1), 1, 10, now).unwrap();
+            shelf.put(key, Arc::new(1), 1, 10, now).0.unwrap();
         }
         shelf.delete(&"d", 20);
         shelf.delete(&"nobody", 20);
-        shelf.put("f", Arc::new(1), 1, 5, 20).unwrap();
+        shelf.put("f", Arc::new(1), 1, 5, 20).0.unwrap();
         assert_eq!(shelf.cleanup(25), Shed { expired: 1, evicted: 0 });
         assert_eq!(shelf.clear(), 1);
         let (entries, weight, counts) = shelf.counts();
@@ -434,5 +499,29 @@ mod tests {
             ..ShelfCounts::default()
         };
         assert_eq!((entries, weight, counts), (0, 0, expected));
+    }
+
+    #[test]
+    fn a_value_that_was_being_made_is_not_held_when_its_key_was_touched_meanwhile() {
+        let shelf = shelf(9, 10);
+        let finish = |mark, now| shelf.put_reserved(("a", mark), Arc::new(9), 1, 10, now).0;
+        let mark = shelf.reserve("a");
+        assert_eq!(finish(mark, 0), Ok(true));
+        assert_eq!(finish(mark, 0), Ok(false), "a mark is good once");
+        let mark = shelf.reserve("a");
+        shelf.put("a", Arc::new(1), 1, 10, 0).0.unwrap();
+        assert_eq!((finish(mark, 0), value(&shelf, "a", 0)), (Ok(false), Some(1)));
+        let mark = shelf.reserve("a");
+        shelf.delete(&"a", 0);
+        assert_eq!((finish(mark, 0), value(&shelf, "a", 0)), (Ok(false), None));
+        let mark = shelf.reserve("a");
+        shelf.clear();
+        assert_eq!(finish(mark, 0), Ok(false));
+        let (old, new) = (shelf.reserve("a"), shelf.reserve("a"));
+        shelf.release(&"a", old);
+        assert_eq!((finish(old, 0), finish(new, 0)), (Ok(false), Ok(true)));
+        let mark = shelf.reserve("a");
+        shelf.release(&"a", mark);
+        assert!(lock(&shelf.state).reserved.is_empty());
     }
 }

@@ -76,9 +76,16 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
         }
         let gone = self.flights.remove(&id);
         if let Some(flight) = &gone {
-            self.by_key.remove(&flight.key);
+            self.forget(&flight.key, id);
         }
         Change { woken: Vec::new(), gone }
+    }
+
+    /// Lets nobody join this flight any more.
+    fn forget(&mut self, key: &K, id: u64) {
+        if self.by_key.get(key) == Some(&id) {
+            self.by_key.remove(key);
+        }
     }
 }
 
@@ -127,7 +134,17 @@ impl<K: Clone + Eq + Hash, T> SingleFlight<K, T> {
         Seat::Lead(self.lead(id))
     }
 
-    /// Keys that somebody works on.
+    /// Lets nobody join the flight of `key` any more: who joins from here on begins another. Those on board stay.
+    pub fn detach(&self, key: &K) {
+        lock(&self.state).by_key.remove(key);
+    }
+
+    /// [Detaches](SingleFlight::detach) every flight.
+    pub fn detach_all(&self) {
+        lock(&self.state).by_key.clear();
+    }
+
+    /// Keys that somebody works on; detached flights are not counted.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         lock(&self.state).by_key.len()
@@ -144,7 +161,7 @@ impl<K: Clone + Eq + Hash, T> SingleFlight<K, T> {
             flight.stage = Stage::Landed(Arc::clone(value));
             change.woken = flight.riders.values_mut().filter_map(Option::take).collect();
             let (key, empty) = (flight.key.clone(), flight.riders.is_empty());
-            state.by_key.remove(&key);
+            state.forget(&key, id);
             if empty {
                 change.gone = state.flights.remove(&id);
             }
@@ -365,6 +382,26 @@ mod tests {
         let rider = ride(&flights);
         lead.land(1);
         drop(rider);
+        assert!(lock(&flights.state).flights.is_empty());
+    }
+
+    #[test]
+    fn who_joins_after_a_detach_begins_another_flight() {
+        let flights = SingleFlight::new();
+        let old = lead(&flights);
+        let mut with_old = ride(&flights);
+        flights.detach(&"k");
+        let new = lead(&flights);
+        let mut with_new = ride(&flights);
+        old.land(1);
+        assert!(matches!(poll(&mut with_old), Poll::Ready(Arrival::Landed(value)) if *value == 1));
+        assert_eq!(flights.in_flight(), 1, "the old landing leaves the new flight alone");
+        assert!(poll(&mut with_new).is_pending());
+        flights.detach_all();
+        drop(new);
+        assert!(matches!(poll(&mut with_new), Poll::Ready(Arrival::Lead(_))));
+        assert_eq!(flights.in_flight(), 0);
+        drop(with_new);
         assert!(lock(&flights.state).flights.is_empty());
     }
 }

@@ -1,4 +1,5 @@
 use crate::check::{finds, model};
+use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread;
 use stanchion_sync::planted::Bug;
 use stanchion_sync::{Shelf, ShelfLimits};
@@ -12,7 +13,7 @@ fn shelf(entries: usize) -> Deadlines {
 }
 
 fn put(shelf: &Deadlines, key: u8, now: i64, ttl: u64) {
-    shelf.put(key, Arc::new(now + ttl as i64), 1, ttl, now).unwrap();
+    shelf.put(key, Arc::new(now + ttl as i64), 1, ttl, now).0.unwrap();
 }
 
 fn get(shelf: &Deadlines, key: u8, now: i64) -> Option<i64> {
@@ -110,18 +111,18 @@ fn no_more_entries_than_the_limit_finds_a_put_in_two_steps() {
     finds(Bug::ShelfCountsInTwoSteps, "no more than the limit", put_and_overwrite_when_full);
 }
 
-/// Both keys of a full shelf are overwritten at once: both are there.
+/// Two of the three keys of a full shelf are overwritten at once: all three are there.
 fn overwrites_when_full() {
-    let shelf = shelf(2);
-    put(&shelf, 1, 0, 9);
-    put(&shelf, 2, 0, 9);
+    let shelf = shelf(3);
+    (0..3).for_each(|key| put(&shelf, key, 0, 9));
     let other = {
         let shelf = Arc::clone(&shelf);
         thread::spawn(move || put(&shelf, 1, 1, 9))
     };
     put(&shelf, 2, 1, 9);
     other.join().unwrap();
-    assert_eq!((get(&shelf, 1, 2), get(&shelf, 2, 2)), (Some(10), Some(10)), "an overwrite evicts nobody");
+    let held = [0, 1, 2].map(|key| get(&shelf, key, 2));
+    assert_eq!(held, [Some(9), Some(10), Some(10)], "an overwrite evicts nobody");
 }
 
 #[test]
@@ -132,4 +133,33 @@ fn an_overwrite_evicts_nobody() {
 #[test]
 fn an_overwrite_evicts_nobody_finds_room_made_before_the_look() {
     finds(Bug::ShelfOverwriteEvicts, "an overwrite evicts nobody", overwrites_when_full);
+}
+
+/// A value is being made while its key is deleted: what was made from before the delete is not there after it.
+fn delete_while_a_value_is_made() {
+    let shelf = shelf(2);
+    let source = Arc::new(AtomicUsize::new(1));
+    let maker = {
+        let (shelf, source) = (Arc::clone(&shelf), Arc::clone(&source));
+        thread::spawn(move || {
+            let mark = shelf.reserve(1);
+            let made = Arc::new(source.load(SeqCst) as i64);
+            shelf.put_reserved((1, mark), made, 1, 9, 0).0.unwrap();
+        })
+    };
+    source.store(2, SeqCst);
+    shelf.delete(&1, 0);
+    maker.join().unwrap();
+    let held = shelf.get(&1, 0).0.map(|value| *value);
+    assert!(held.is_none_or(|value| value == 2), "what was made before the delete is gone");
+}
+
+#[test]
+fn a_value_made_before_a_delete_is_not_held_after_it() {
+    model(delete_while_a_value_is_made);
+}
+
+#[test]
+fn a_value_made_before_a_delete_is_not_held_after_it_finds_a_reservation_ignored() {
+    finds(Bug::ShelfIgnoresReservation, "what was made before the delete is gone", delete_while_a_value_is_made);
 }

@@ -2,8 +2,9 @@ use crate::check::{DEADLOCK, block_on, finds, model};
 use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use loom::thread;
 use stanchion_sync::planted::Bug;
-use stanchion_sync::{Arrival, Lead, Seat, SingleFlight};
+use stanchion_sync::{Arrival, Lead, Ride, Seat, SingleFlight};
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,18 +14,28 @@ type Flights = Arc<SingleFlight<u8, usize>>;
 fn fetch(flights: &Flights, leading: &AtomicUsize) -> usize {
     match flights.join(1) {
         Seat::Lead(lead) => work(lead, leading),
-        Seat::Ride(mut ride) => match block_on(|cx| Pin::new(&mut ride).poll(cx)) {
+        Seat::Ride(ride) => match arrive(ride) {
             Arrival::Landed(value) => *value,
             Arrival::Lead(lead) => work(lead, leading),
         },
     }
 }
 
+/// Waits to the end. A failing model does not drop the rider: loom, already unwinding, would abort at its lock.
+fn arrive(ride: Ride<u8, usize>) -> Arrival<u8, usize> {
+    let mut ride = ManuallyDrop::new(ride);
+    let arrival = block_on(|cx| Pin::new(&mut *ride).poll(cx));
+    drop(ManuallyDrop::into_inner(ride));
+    arrival
+}
+
 fn work(lead: Lead<u8, usize>, leading: &AtomicUsize) -> usize {
-    assert_eq!(leading.fetch_add(1, SeqCst), 0, "one works at a time");
+    let others = leading.fetch_add(1, SeqCst);
     thread::yield_now();
     leading.fetch_sub(1, SeqCst);
-    *lead.land(7)
+    let value = *lead.land(7);
+    assert_eq!(others, 0, "one works at a time");
+    value
 }
 
 /// Two join at once: at no time do both work, and both get the result.
