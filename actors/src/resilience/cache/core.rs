@@ -120,11 +120,16 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
     /// # Errors
     /// [`CacheError`]: the value is not kept, and the one that is there stays.
     pub fn put_for(&self, key: K, value: V, ttl: Duration) -> Result<Arc<V>, CacheError> {
-        self.check(&key)?;
-        let (weight, value) = (self.weigh(&key, &value), Arc::new(value));
-        let (put, shed) = self.0.shelf.put(key, Arc::clone(&value), weight, micros(ttl), self.now());
-        self.told((put.map(|()| true), shed), weight)?;
+        let value = Arc::new(value);
+        self.put_shared(key, Arc::clone(&value), ttl)?;
         Ok(value)
+    }
+
+    pub(in crate::resilience) fn put_shared(&self, key: K, value: Arc<V>, ttl: Duration) -> Result<(), CacheError> {
+        self.check(&key)?;
+        let weight = self.weigh(&key, &value);
+        let (put, shed) = self.0.shelf.put(key, value, weight, micros(ttl), self.now());
+        self.told((put.map(|()| true), shed), weight).map(|_| ())
     }
 
     /// Removes `key`; the fresh value that was there. A load of `key` under way goes to those who wait for it and

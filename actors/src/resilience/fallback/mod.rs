@@ -32,5 +32,5 @@ mod tests;
 
 pub use answer::{Answer, FallbackKind, Provenance};
 pub use error::{FallbackFailed, FallbackFault, FallbackLoop};
-pub use plan::{Fallback, OriginalCode};
+pub use plan::{Fallback, LastGoodOptions};
 pub use routes::check_routes;
