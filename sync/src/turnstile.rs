@@ -302,7 +302,11 @@ impl Future for Enter {
         };
         let Some(let_in) = this.turnstile.look(ticket, waker) else { return Poll::Pending };
         this.ticket = None;
-        Poll::Ready(if let_in { Ok(this.turnstile.pass(this.weight)) } else { Err(TurnstileRefusal::TooHeavy) })
+        Poll::Ready(if let_in {
+            Ok(this.turnstile.pass(this.weight))
+        } else {
+            Err(TurnstileRefusal::TooHeavy)
+        })
     }
 }
 

@@ -11,6 +11,8 @@ pub mod budget;
 pub mod bulkhead;
 pub mod cache;
 pub mod fallback;
+#[cfg(test)]
+mod holder;
 mod options_error;
 pub mod resources;
 pub mod retry;

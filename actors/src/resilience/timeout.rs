@@ -241,14 +241,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_is_dropped_when_its_time_is_over_and_says_which_limit_it_was() {
-        let timeouts =
-            Timeouts::begin(&options(Some(100), Some(60)), Instant::now(), None).unwrap();
+        let timeouts = Timeouts::begin(&options(Some(100), Some(60)), Instant::now(), None).unwrap();
         let first = timeouts.attempt(Instant::now()).unwrap();
         let error = first.run(std::future::pending::<()>()).await.unwrap_err();
-        assert_eq!((error.layer, error.after, error.code()), (TimeoutLayer::Attempt, ms(60), "timeout.attempt"));
+        assert_eq!(
+            (error.layer, error.after, error.code()),
+            (TimeoutLayer::Attempt, ms(60), "timeout.attempt")
+        );
         let second = timeouts.attempt(Instant::now()).unwrap();
         let error = second.run(std::future::pending::<()>()).await.unwrap_err();
-        assert_eq!((error.layer, error.after, error.family()), (TimeoutLayer::Total, ms(100), Family::Unknown));
+        assert_eq!(
+            (error.layer, error.after, error.family()),
+            (TimeoutLayer::Total, ms(100), Family::Unknown)
+        );
         assert_eq!(error.to_string(), "the call ended after 100 ms");
         assert!(timeouts.attempt(Instant::now()).is_err());
         let free = Timeouts::begin(&options(None, None), Instant::now(), None).unwrap();

@@ -161,5 +161,9 @@ fn a_value_made_before_a_delete_is_not_held_after_it() {
 
 #[test]
 fn a_value_made_before_a_delete_is_not_held_after_it_finds_a_reservation_ignored() {
-    finds(Bug::ShelfIgnoresReservation, "what was made before the delete is gone", delete_while_a_value_is_made);
+    finds(
+        Bug::ShelfIgnoresReservation,
+        "what was made before the delete is gone",
+        delete_while_a_value_is_made,
+    );
 }

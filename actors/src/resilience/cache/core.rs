@@ -125,7 +125,12 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
         Ok(value)
     }
 
-    pub(in crate::resilience) fn put_shared(&self, key: K, value: Arc<V>, ttl: Duration) -> Result<(), CacheError> {
+    pub(in crate::resilience) fn put_shared(
+        &self,
+        key: K,
+        value: Arc<V>,
+        ttl: Duration,
+    ) -> Result<(), CacheError> {
         self.check(&key)?;
         let weight = self.weigh(&key, &value);
         let (put, shed) = self.0.shelf.put(key, value, weight, micros(ttl), self.now());
@@ -175,11 +180,7 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
     ///
     /// # Cancel safety
     /// Dropping the future drops its loader; another caller's runs in its place.
-    pub async fn get_or_compute<F>(
-        &self,
-        key: &K,
-        loader: impl FnOnce() -> F,
-    ) -> Result<Arc<V>, LoadError<E>>
+    pub async fn get_or_compute<F>(&self, key: &K, loader: impl FnOnce() -> F) -> Result<Arc<V>, LoadError<E>>
     where
         F: Future<Output = Result<V, E>>,
     {
@@ -196,12 +197,7 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
         self.load(key, loader, lead).await.map_err(LoadError::Failed)
     }
 
-    async fn load<F>(
-        &self,
-        key: &K,
-        loader: impl FnOnce() -> F,
-        lead: Lead<K, Loaded<V, E>>,
-    ) -> Loaded<V, E>
+    async fn load<F>(&self, key: &K, loader: impl FnOnce() -> F, lead: Lead<K, Loaded<V, E>>) -> Loaded<V, E>
     where
         F: Future<Output = Result<V, E>>,
     {

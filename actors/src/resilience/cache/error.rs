@@ -32,7 +32,9 @@ pub enum CacheError {
     },
     /// The value there is would be overwritten by a heavier one, for which others would have to go: delete it
     /// first, if they shall.
-    #[error("cache {cache:?}: the new value weighs {weight}, beside the other entries there is room for {free}")]
+    #[error(
+        "cache {cache:?}: the new value weighs {weight}, beside the other entries there is room for {free}"
+    )]
     NoRoom {
         /// The cache.
         cache: Arc<str>,
