@@ -329,12 +329,12 @@ mod tests {
     type Flights = Arc<SingleFlight<&'static str, u32>>;
 
     fn lead(flights: &Flights) -> Lead<&'static str, u32> {
-        let Seat::Lead(lead) = flights.join("k") else { panic!("nobody works on it") };
+        let Seat::Lead(lead) = flights.join("k") else { unreachable!("nobody works on it") };
         lead
     }
 
     fn ride(flights: &Flights) -> Ride<&'static str, u32> {
-        let Seat::Ride(mut ride) = flights.join("k") else { panic!("somebody works on it") };
+        let Seat::Ride(mut ride) = flights.join("k") else { unreachable!("somebody works on it") };
         assert!(poll(&mut ride).is_pending());
         ride
     }
