@@ -12,7 +12,9 @@ use std::{
 
 use stanchion_sync::{Arrival, Lead, Seat, Shed, Shelf, ShelfRefusal, SingleFlight};
 
-use super::{CacheError, CacheEvent, CacheEvents, CacheKey, CacheOptions, CacheStats, LoadError};
+use super::{
+    CacheError, CacheEvent, CacheEvents, CacheKey, CacheOptions, CacheStats, LoadError, events::Counters,
+};
 use crate::{clock::Clock, entity::Failure, resilience::OptionsError};
 
 /// What a load ended with; everybody who waited gets it.
@@ -33,6 +35,7 @@ struct Shared<K: CacheKey, V, E> {
     clock: Arc<dyn Clock>,
     weigher: Option<Weigher<K, V>>,
     events: Option<Arc<dyn CacheEvents>>,
+    counters: Counters,
     shelf: Shelf<K, V>,
     flights: Arc<SingleFlight<K, Loaded<V, E>>>,
     errors: AtomicU64,
@@ -85,8 +88,8 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
         events: Option<Arc<dyn CacheEvents>>,
     ) -> Self {
         let (shelf, flights) = (Shelf::new(options.limits()), SingleFlight::new());
-        let errors = AtomicU64::new(0);
-        Self(Arc::new(Shared { name, options, clock, weigher, events, shelf, flights, errors }))
+        let (errors, counters) = (AtomicU64::new(0), Counters::new(&name));
+        Self(Arc::new(Shared { name, options, clock, weigher, events, counters, shelf, flights, errors }))
     }
 
     /// Its name.
@@ -307,9 +310,7 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
         if count == 0 {
             return;
         }
-        let name = Arc::clone(&self.0.name);
-        metrics::counter!("stanchion_cache_events_total", "cache" => name, "event" => event.as_str())
-            .increment(count);
+        self.0.counters.add(event, count);
         if let Some(events) = &self.0.events {
             events.observe(&self.0.name, event, count);
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use metrics::{Key, Label, Level, Metadata};
+
 /// What happened in a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -57,6 +59,27 @@ impl CacheEvent {
     }
 }
 
+/// The metric of a cache, by event, with its labels made once: a hit allocates nothing.
+pub(super) struct Counters([Key; CacheEvent::ALL.len()]);
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+impl Counters {
+    pub(super) fn new(cache: &Arc<str>) -> Self {
+        Self(CacheEvent::ALL.map(|event| {
+            let labels = vec![Label::new("cache", Arc::clone(cache)), Label::new("event", event.as_str())];
+            Key::from_parts("stanchion_cache_events_total", labels)
+        }))
+    }
+
+    pub(super) fn add(&self, event: CacheEvent, count: u64) {
+        // The recorder may be set after the cache was made, so it is asked each time.
+        if let Some(key) = self.0.get(event as usize) {
+            metrics::with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(count));
+        }
+    }
+}
+
 /// Told of every event, on the thread where it happened, after it happened; it must not block.
 pub trait CacheEvents: Send + Sync + 'static {
     /// `count` times `event` in the cache of this name.
@@ -98,4 +121,19 @@ pub struct CacheStats {
     pub cleanups: u64,
     /// Requests refused and loaders that failed.
     pub errors: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_has_its_own_counter() {
+        let counters = Counters::new(&Arc::from("c"));
+        for event in CacheEvent::ALL {
+            let key = &counters.0[event as usize];
+            let labels: Vec<_> = key.labels().map(|label| (label.key(), label.value())).collect();
+            assert_eq!(labels, [("cache", "c"), ("event", event.as_str())]);
+        }
+    }
 }

@@ -165,8 +165,8 @@ fn begun(mut asking: Asking<'_>) -> Asking<'_> {
 #[tokio::test]
 async fn a_cancelled_leader_leaves_the_work_to_one_who_waits() {
     let (cache, _) = cache(10);
-    let leader = begun(Box::pin(cache.get_or_compute(&"k", || std::future::pending())));
-    let second = begun(Box::pin(cache.get_or_compute(&"k", || std::future::pending())));
+    let leader = begun(Box::pin(cache.get_or_compute(&"k", std::future::pending)));
+    let second = begun(Box::pin(cache.get_or_compute(&"k", std::future::pending)));
     let third = begun(Box::pin(cache.get_or_compute(&"k", async || Ok(3))));
     let fourth = begun(Box::pin(cache.get_or_compute(&"k", async || panic!("three did it"))));
     drop(leader);
@@ -251,4 +251,12 @@ fn threads_lose_no_fresh_put_and_never_exceed_the_limit() {
     let stats = cache.stats();
     assert_eq!((stats.evictions, stats.expirations, stats.puts, stats.deletes), (0, 0, 20_000, 200));
     assert_eq!(stats.puts, stats.overwrites + stats.deletes + stats.entries);
+}
+
+#[test]
+fn what_waits_may_move_between_threads() {
+    fn movable<T: Send>(_: &T) {}
+    let (cache, _) = cache(1);
+    movable(&cache.get_or_compute(&"k", async || Ok(1)));
+    movable(&cache);
 }

@@ -121,3 +121,11 @@ fn options_outside_their_range_are_refused_by_name() {
     let read = |text| serde_json::from_str::<LastGoodOptions>(text).map_err(|error| error.to_string());
     assert!(read(r#"{"max_age": 1}"#).is_err_and(|error| error.contains("max_age")));
 }
+
+#[test]
+fn what_waits_may_move_between_threads() {
+    fn movable<T: Send>(_: &T) {}
+    let service = Fallback::<u32, u32, Failure>::service("rates", "archive", async |key| Ok(key)).unwrap();
+    movable(&service.apply(&1, Err(down())));
+    movable(&crate::resilience::bulkhead::Bulkhead::new("b", Default::default()).unwrap().acquire(1, None));
+}
