@@ -2,10 +2,12 @@
 
 use crate::planted::{Bug, planted};
 use crate::shim::{Mutex, lock};
-use std::collections::{BTreeMap, HashMap};
+use state::{Life, State};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
+
+mod state;
 
 /// What a shelf holds at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,116 +92,11 @@ pub struct Shelf<K, V> {
     state: Mutex<State<K, V>>,
 }
 
-struct State<K, V> {
-    entries: HashMap<K, Entry<V>>,
-    /// Keys by the number of their last use: the first makes room.
-    by_use: BTreeMap<u64, K>,
-    /// Keys by deadline, then by the number of their put.
-    by_deadline: BTreeMap<(i64, u64), K>,
-    /// Keys whose values are being made, with the mark of who makes them.
-    reserved: HashMap<K, u64>,
-    weight: u64,
-    next: u64,
-    counts: ShelfCounts,
-}
-
-struct Entry<V> {
-    value: Arc<V>,
-    weight: u64,
-    /// First moment at which it is over.
-    deadline: i64,
-    /// Last moment before it was put at which it counts as over.
-    too_early: i64,
-    put: u64,
-    used: u64,
-}
-
-impl<V> Entry<V> {
-    fn is_fresh(&self, now: i64) -> bool {
-        now < self.deadline && now > self.too_early
-    }
-}
-
-impl<K: Clone + Eq + Hash, V> State<K, V> {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn remove(&mut self, key: &K) -> Option<Arc<V>> {
-        let entry = self.entries.remove(key)?;
-        self.by_use.remove(&entry.used);
-        if !planted(Bug::ShelfKeepsOldDeadline) {
-            self.by_deadline.remove(&(entry.deadline, entry.put));
-        }
-        self.weight -= entry.weight;
-        Some(entry.value)
-    }
-
-    /// Removes what is over by `now`.
-    fn expire(&mut self, now: i64, gone: &mut Vec<Arc<V>>) -> u64 {
-        let before = self.counts.expirations;
-        while let Some((at, _)) = self.by_deadline.first_key_value()
-            && at.0 <= now
-        {
-            let Some((_, key)) = self.by_deadline.pop_first() else { break };
-            gone.extend(self.remove(&key));
-            self.counts.expirations += 1;
-        }
-        self.counts.expirations - before
-    }
-
-    /// Removes what was used longest ago until `weight` has room.
-    fn make_room(&mut self, limits: ShelfLimits, weight: u64, gone: &mut Vec<Arc<V>>) -> u64 {
-        let before = self.counts.evictions;
-        while self.entries.len() >= limits.entries || self.weight.saturating_add(weight) > limits.weight {
-            let Some((_, key)) = self.by_use.pop_first() else { break };
-            gone.extend(self.remove(&key));
-            self.counts.evictions += 1;
-        }
-        self.counts.evictions - before
-    }
-
-    fn insert(&mut self, key: K, value: Arc<V>, weight: u64, life: Life) {
-        let number = self.number();
-        self.by_use.insert(number, key.clone());
-        self.by_deadline.insert((life.deadline, number), key.clone());
-        let Life { deadline, too_early } = life;
-        self.entries.insert(key, Entry { value, weight, deadline, too_early, put: number, used: number });
-        self.weight += weight;
-        self.counts.puts += 1;
-    }
-
-    fn touch(&mut self, key: &K) {
-        let number = self.number();
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        if let Some(key) = self.by_use.remove(&entry.used) {
-            entry.used = number;
-            self.by_use.insert(number, key);
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Life {
-    deadline: i64,
-    too_early: i64,
-}
-
 impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
     /// Makes an empty shelf.
     #[must_use]
     pub fn new(limits: ShelfLimits) -> Self {
-        let state = State {
-            entries: HashMap::new(),
-            by_use: BTreeMap::new(),
-            by_deadline: BTreeMap::new(),
-            reserved: HashMap::new(),
-            weight: 0,
-            next: 0,
-            counts: ShelfCounts::default(),
-        };
-        Self { limits, state: Mutex::new(state) }
+        Self { limits, state: Mutex::new(State::new()) }
     }
 
     /// The fresh value of `key`, which counts as used; removes it when it is over.
