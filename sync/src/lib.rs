@@ -13,6 +13,9 @@
 //! | [`OwnerSlot`] | says who owns an entity on this node, and keeps former owners from changing that |
 //! | [`Probes`] | admits exactly so many callers in one round; a [`Probe`] gives its place back when dropped |
 //! | [`Bucket`] | a rate limit in one word: so much at once, so much in a time |
+//! | [`Turnstile`] | admits callers in turn, by number and by weight; a [`Pass`] returns both when dropped |
+//! | [`Shelf`] | a bounded map whose entries expire: never an entry that is over, never more than the limits |
+//! | [`SingleFlight`] | one works on a key, the others get the result; a leader that is dropped hands over |
 //! | [`Fences`] | lets the writer tell chains of the present activation from those of former ones |
 //!
 //! # Loom
@@ -49,6 +52,17 @@
 //! | `probes::a_dropped_probe_lets_one_more_in` | a drop against a caller who tries on | dropped probe keeps its place |
 //! | `probes::a_late_drop_leaves_the_next_round_alone` | a drop against a new round | give-back ignores the round |
 //! | `bucket::callers_at_once_never_get_more_than_the_burst` | three callers, a burst of two, a clock that steps back | look and take in two steps |
+//! | `turnstile::places_and_weight_are_never_exceeded` | three callers, weight for two | look and count in two steps |
+//! | `turnstile::what_a_cancelled_caller_was_given_goes_on` | a return against a cancelled wait, another waits | cancelled caller keeps its place |
+//! | `turnstile::a_heavy_caller_that_gives_up_unblocks_the_light_one` | cancel at the head of the queue | leaves without a look at the next; a return that keeps the weight |
+//! | `turnstile::a_resize_loses_no_waiter` | smaller limits against returns and a wait | a return that keeps the weight |
+//! | `shelf::a_fresh_put_is_never_lost_and_what_is_over_never_returned` | get, put and expiry of one key | read without looking; expire in two steps |
+//! | `shelf::a_fresh_put_outlives_the_deadline_of_the_old_one` | overwrite against expiry | old deadline left behind |
+//! | `shelf::no_more_entries_than_the_limit` | two puts on a full shelf | make room and insert in two steps |
+//! | `shelf::an_overwrite_evicts_nobody` | two overwrites on a full shelf | room made before the look |
+//! | `shelf::a_value_made_before_a_delete_is_not_held_after_it` | delete while a value is made | reservation ignored |
+//! | `single_flight::one_works_and_both_get_the_result` | two join | join in two steps; a landing that wakes nobody |
+//! | `single_flight::a_cancelled_leader_hands_over` | leader cancelled, two riders, one cancelled too | hands over to nobody; the appointed leaves silently |
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -65,7 +79,10 @@ pub mod planted;
 mod planted;
 mod probes;
 mod release_order;
+mod shelf;
 mod shim;
+mod single_flight;
+mod turnstile;
 
 pub use bucket::{Bucket, NotYet};
 pub use doorbell::Doorbell;
@@ -75,6 +92,9 @@ pub use hand_off::{Drain, HandOff, Refused};
 pub use owner_slot::{Claim, OwnerSlot, OwnerState};
 pub use probes::{Probe, Probes};
 pub use release_order::{Epoch, Held, ReleaseOrder};
+pub use shelf::{Shed, Shelf, ShelfCounts, ShelfLimits, ShelfRefusal};
+pub use single_flight::{Arrival, Lead, Ride, Seat, SingleFlight};
+pub use turnstile::{Enter, Pass, Turnstile, TurnstileLimits, TurnstileLoad, TurnstileRefusal};
 
 /// Whether this build belongs to loom: the examples, which run outside a model, then stop at once.
 #[doc(hidden)]

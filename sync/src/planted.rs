@@ -45,6 +45,34 @@ pub enum Bug {
     ProbesIgnoreTheRound,
     /// `Bucket::try_take` looks and takes in two steps.
     BucketTakesInTwoSteps,
+    /// `Turnstile::try_enter` looks and counts in two steps.
+    TurnstileCountsInTwoSteps,
+    /// Who leaves a turnstile returns its place and keeps its weight.
+    TurnstileReturnsNoWeight,
+    /// A caller that is dropped after it was let in keeps its place.
+    TurnstileCancelledKeepsPlace,
+    /// A caller that gives up while it waits does not look for those whom it kept waiting.
+    TurnstileCancelledBlocksTheNext,
+    /// `SingleFlight::join` looks for a flight and begins one in two steps.
+    SingleFlightBeginsInTwoSteps,
+    /// A landing wakes nobody.
+    SingleFlightLandsSilently,
+    /// A leader that is dropped hands over to nobody.
+    SingleFlightDroppedLeadStrands,
+    /// A rider that was to lead leaves without handing over.
+    SingleFlightAppointedLeavesSilently,
+    /// `Shelf::get` does not look at the deadline.
+    ShelfReadsWithoutLooking,
+    /// `Shelf::get` finds an entry over and removes it in two steps.
+    ShelfExpiresInTwoSteps,
+    /// `Shelf::put` makes room and inserts in two steps.
+    ShelfCountsInTwoSteps,
+    /// `Shelf::put` makes room before it looks whether it overwrites.
+    ShelfOverwriteEvicts,
+    /// An entry that is replaced leaves its deadline behind.
+    ShelfKeepsOldDeadline,
+    /// `Shelf::put_reserved` does not look whether the reservation still holds.
+    ShelfIgnoresReservation,
 }
 
 /// Whether `bug` is switched on: never, outside loom.

@@ -24,3 +24,9 @@ mod owner_slot;
 mod probes;
 #[path = "loom/release_order.rs"]
 mod release_order;
+#[path = "loom/shelf.rs"]
+mod shelf;
+#[path = "loom/single_flight.rs"]
+mod single_flight;
+#[path = "loom/turnstile.rs"]
+mod turnstile;

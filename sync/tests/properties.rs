@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use stanchion_sync::{
     Claim, Closed, Drain, Fences, Gate, GateRefusal, HandOff, Held, OwnerSlot, OwnerState, Permit, Refused,
-    ReleaseOrder, Waiter,
+    ReleaseOrder, Turnstile, TurnstileLimits, TurnstileRefusal, Waiter,
 };
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
@@ -405,5 +405,147 @@ proptest! {
     #[test]
     fn fences_agree_with_a_plain_map(calls in calls((0_u64..4, prop::option::of(1_u64..12)))) {
         fences_agree(calls)?;
+    }
+}
+
+#[derive(Clone, Debug)]
+enum TurnCall {
+    Try(u64),
+    Wait(u64),
+    Poll(usize),
+    Leave(usize),
+    Cancel(usize),
+    Resize(u64, u64),
+}
+
+fn turn_call() -> impl Strategy<Value = TurnCall> {
+    prop_oneof![
+        3 => (0..8_u64).prop_map(TurnCall::Try),
+        4 => (0..8_u64).prop_map(TurnCall::Wait),
+        4 => (0_usize..8).prop_map(TurnCall::Poll),
+        4 => (0_usize..8).prop_map(TurnCall::Leave),
+        3 => (0_usize..8).prop_map(TurnCall::Cancel),
+        1 => (0..5_u64, 0..12_u64).prop_map(|(places, weight)| TurnCall::Resize(places, weight)),
+    ]
+}
+
+const MAX_TURNS: usize = 4;
+
+/// Weights of those inside, and of those who wait with how their wait ended, if it has.
+#[derive(Debug)]
+struct TurnModel {
+    places: u64,
+    weight: u64,
+    inside: Vec<u64>,
+    turns: Vec<(u64, Turn)>,
+}
+
+impl TurnModel {
+    fn has_room(&self, weight: u64) -> bool {
+        let given = || self.turns.iter().filter(|(_, turn)| *turn == Turn::Given).map(|(weight, _)| *weight);
+        let (inside, load) = (self.inside.len() + given().count(), self.inside.iter().sum::<u64>());
+        (inside as u64) < self.places && load + given().sum::<u64>() + weight <= self.weight
+    }
+
+    fn waiting(&self) -> usize {
+        self.turns.iter().filter(|(_, turn)| *turn == Turn::Waits).count()
+    }
+
+    fn enter(&mut self, weight: u64) -> Result<(), TurnstileRefusal> {
+        if weight > self.weight {
+            return Err(TurnstileRefusal::TooHeavy);
+        }
+        if self.waiting() > 0 || !self.has_room(weight) {
+            return Err(TurnstileRefusal::Full);
+        }
+        self.inside.push(weight);
+        Ok(())
+    }
+
+    fn pass_on(&mut self) {
+        while let Some(first) = self.turns.iter().position(|(_, turn)| *turn == Turn::Waits) {
+            if !self.has_room(self.turns[first].0) {
+                return;
+            }
+            self.turns[first].1 = Turn::Given;
+        }
+    }
+}
+
+fn poll_turn(future: &mut stanchion_sync::Enter) -> Poll<Result<stanchion_sync::Pass, TurnstileRefusal>> {
+    std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn turnstile_agrees(calls: Vec<TurnCall>) -> Result<(), TestCaseError> {
+    let turnstile = Turnstile::new(TurnstileLimits { places: 3, weight: 10, waiting: MAX_TURNS });
+    let mut model = TurnModel { places: 3, weight: 10, inside: Vec::new(), turns: Vec::new() };
+    let (mut passes, mut futures) = (Vec::new(), Vec::new());
+    for call in calls {
+        match call {
+            TurnCall::Try(weight) => {
+                let outcome = turnstile.try_enter(weight);
+                prop_assert_eq!(
+                    outcome.as_ref().map(|_| ()).map_err(|refusal| *refusal),
+                    model.enter(weight)
+                );
+                passes.extend(outcome);
+            }
+            TurnCall::Wait(weight) => {
+                let mut future = turnstile.enter(weight);
+                match (poll_turn(&mut future), model.enter(weight)) {
+                    (Poll::Ready(Ok(pass)), Ok(())) => passes.push(pass),
+                    (Poll::Ready(Err(TurnstileRefusal::TooHeavy)), Err(TurnstileRefusal::TooHeavy)) => {}
+                    (Poll::Ready(Err(TurnstileRefusal::Crowded)), Err(TurnstileRefusal::Full))
+                        if model.waiting() >= MAX_TURNS => {}
+                    (Poll::Pending, Err(TurnstileRefusal::Full)) if model.waiting() < MAX_TURNS => {
+                        futures.push(future);
+                        model.turns.push((weight, Turn::Waits));
+                    }
+                    (ours, theirs) => prop_assert!(false, "{:?}, the model says {:?}", ours, theirs),
+                }
+            }
+            TurnCall::Poll(which) if which < futures.len() => {
+                match (poll_turn(&mut futures[which]), model.turns[which]) {
+                    (Poll::Pending, (_, Turn::Waits)) => continue,
+                    (Poll::Ready(Ok(pass)), (weight, Turn::Given)) => {
+                        passes.push(pass);
+                        model.inside.push(weight);
+                    }
+                    (Poll::Ready(Err(TurnstileRefusal::TooHeavy)), (_, Turn::TurnedAway)) => {}
+                    (ours, theirs) => prop_assert!(false, "{:?}, the model says {:?}", ours, theirs),
+                }
+                drop(futures.remove(which));
+                model.turns.remove(which);
+            }
+            TurnCall::Leave(which) if which < passes.len() => {
+                drop(passes.remove(which));
+                model.inside.remove(which);
+                model.pass_on();
+            }
+            TurnCall::Cancel(which) if which < futures.len() => {
+                drop(futures.remove(which));
+                model.turns.remove(which);
+                model.pass_on();
+            }
+            TurnCall::Resize(places, weight) => {
+                turnstile.resize(TurnstileLimits { places, weight, waiting: MAX_TURNS });
+                (model.places, model.weight) = (places, weight);
+                let heavy = model.turns.iter_mut().filter(|(w, turn)| *w > weight && *turn == Turn::Waits);
+                heavy.for_each(|(_, turn)| *turn = Turn::TurnedAway);
+                model.pass_on();
+            }
+            TurnCall::Poll(_) | TurnCall::Leave(_) | TurnCall::Cancel(_) => {}
+        }
+        prop_assert_eq!(turnstile.load().waiting, model.waiting());
+    }
+    drop((futures, passes));
+    prop_assert_eq!((turnstile.load().inside, turnstile.load().weight), (0, 0));
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_turnstile_agrees_with_a_list_of_turns(calls in calls(turn_call())) {
+        turnstile_agrees(calls)?;
     }
 }

@@ -1,0 +1,147 @@
+use crate::check::{DEADLOCK, block_on, finds, model};
+use loom::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use loom::thread;
+use stanchion_sync::planted::Bug;
+use stanchion_sync::{Pass, Turnstile, TurnstileLimits};
+use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+fn turnstile(places: u64, weight: u64) -> Arc<Turnstile> {
+    Turnstile::new(TurnstileLimits { places, weight, waiting: 9 })
+}
+
+/// Waits to the end. A failing model does not drop the future: loom, already unwinding, would abort at its lock.
+fn enter(turnstile: &Arc<Turnstile>, weight: u64) -> Pass {
+    let mut future = ManuallyDrop::new(turnstile.enter(weight));
+    let outcome = block_on(|cx| Pin::new(&mut *future).poll(cx));
+    drop(ManuallyDrop::into_inner(future));
+    outcome.unwrap()
+}
+
+/// A caller that polls once and gives up.
+fn enter_and_give_up(turnstile: &Arc<Turnstile>, weight: u64) {
+    let mut future = turnstile.enter(weight);
+    if let Poll::Ready(pass) = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop())) {
+        drop(pass.unwrap());
+    }
+}
+
+fn nobody_is_left(turnstile: &Turnstile) {
+    let load = turnstile.load();
+    assert_eq!((load.inside, load.weight, load.waiting), (0, 0, 0), "everything comes back");
+}
+
+/// Three callers of weight 2 where there is weight for 4: at most two are inside at once.
+fn three_callers_weight_for_two() {
+    let (turnstile, inside) = (turnstile(3, 4), Arc::new(AtomicU64::new(0)));
+    let caller = |turnstile: Arc<Turnstile>, inside: Arc<AtomicU64>| {
+        move || {
+            if let Ok(pass) = turnstile.try_enter(2) {
+                let others = inside.fetch_add(2, SeqCst);
+                inside.fetch_sub(2, SeqCst);
+                drop(pass);
+                assert!(others < 4, "no more than the limits");
+            }
+        }
+    };
+    let others: Vec<_> =
+        (0..2).map(|_| thread::spawn(caller(Arc::clone(&turnstile), Arc::clone(&inside)))).collect();
+    caller(Arc::clone(&turnstile), inside)();
+    others.into_iter().for_each(|other| other.join().unwrap());
+    nobody_is_left(&turnstile);
+}
+
+#[test]
+fn places_and_weight_are_never_exceeded() {
+    model(three_callers_weight_for_two);
+}
+
+#[test]
+fn places_and_weight_are_never_exceeded_finds_a_count_in_two_steps() {
+    finds(Bug::TurnstileCountsInTwoSteps, "no more than the limits", three_callers_weight_for_two);
+}
+
+/// One leaves, one gives up waiting, one waits to the end: it gets in, and everything comes back.
+fn return_against_cancel() {
+    let turnstile = turnstile(1, 9);
+    let held = turnstile.try_enter(1).unwrap();
+    let holder = thread::spawn(move || drop(held));
+    let fickle = {
+        let turnstile = Arc::clone(&turnstile);
+        thread::spawn(move || enter_and_give_up(&turnstile, 1))
+    };
+    drop(enter(&turnstile, 1));
+    holder.join().unwrap();
+    fickle.join().unwrap();
+    nobody_is_left(&turnstile);
+}
+
+#[test]
+fn what_a_cancelled_caller_was_given_goes_on() {
+    model(return_against_cancel);
+}
+
+#[test]
+fn what_a_cancelled_caller_was_given_goes_on_finds_one_that_keeps_it() {
+    finds(Bug::TurnstileCancelledKeepsPlace, "everything comes back", return_against_cancel);
+}
+
+/// A heavy caller heads the queue and gives up; the light one behind it fits.
+fn heavy_gives_up() {
+    let turnstile = turnstile(9, 4);
+    let held = ManuallyDrop::new(turnstile.try_enter(2).unwrap());
+    let mut heavy = turnstile.enter(3);
+    let polled = Pin::new(&mut heavy).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    let light = {
+        let turnstile = Arc::clone(&turnstile);
+        thread::spawn(move || drop(enter(&turnstile, 2)))
+    };
+    drop(heavy);
+    light.join().unwrap();
+    drop(ManuallyDrop::into_inner(held));
+    nobody_is_left(&turnstile);
+}
+
+#[test]
+fn a_heavy_caller_that_gives_up_unblocks_the_light_one() {
+    model(heavy_gives_up);
+}
+
+#[test]
+fn a_heavy_caller_that_gives_up_unblocks_the_light_one_finds_one_that_leaves_without_a_look() {
+    finds(Bug::TurnstileCancelledBlocksTheNext, DEADLOCK, heavy_gives_up);
+}
+
+#[test]
+fn a_heavy_caller_that_gives_up_unblocks_the_light_one_finds_a_return_that_keeps_the_weight() {
+    finds(Bug::TurnstileReturnsNoWeight, "everything comes back", heavy_gives_up);
+}
+
+/// The limits shrink and grow while one leaves and one waits: nobody is put out, the waiter gets in.
+fn resize_against_return() {
+    let turnstile = turnstile(2, 9);
+    let (one, two) = (turnstile.try_enter(1).unwrap(), turnstile.try_enter(1).unwrap());
+    let holder = thread::spawn(move || drop((one, two)));
+    let waiter = {
+        let turnstile = Arc::clone(&turnstile);
+        thread::spawn(move || drop(enter(&turnstile, 1)))
+    };
+    turnstile.resize(TurnstileLimits { places: 1, weight: 9, waiting: 9 });
+    holder.join().unwrap();
+    waiter.join().unwrap();
+    nobody_is_left(&turnstile);
+}
+
+#[test]
+fn a_resize_loses_no_waiter() {
+    model(resize_against_return);
+}
+
+#[test]
+fn a_resize_loses_no_waiter_finds_a_return_that_keeps_the_weight() {
+    finds(Bug::TurnstileReturnsNoWeight, "everything comes back", resize_against_return);
+}
