@@ -7,6 +7,8 @@ pub mod activities;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod coded;
+#[cfg(feature = "http")]
+pub mod connect;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(feature = "documents")]

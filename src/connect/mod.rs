@@ -1,0 +1,5 @@
+//! Connections to the outside world.
+//!
+//! It owns what is open to whom, how much may be open at once and who waits for it; it refuses to know what is said.
+
+pub mod pool;
