@@ -30,7 +30,7 @@ pub use stanchion_actors::{
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
-    ids, queue, resilience, store as port, task_agent,
+    ids, queue, resilience, store as port, task, task_agent,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

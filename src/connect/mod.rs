@@ -2,4 +2,5 @@
 //!
 //! It owns what is open to whom, how much may be open at once and who waits for it; it refuses to know what is said.
 
+pub mod http;
 pub mod pool;

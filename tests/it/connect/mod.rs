@@ -1,0 +1,4 @@
+//! Connections to the outside, against a real server on this machine.
+
+mod http;
+mod server;
