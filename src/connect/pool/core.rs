@@ -83,12 +83,14 @@ impl<M: Manage> Pool<M> {
     /// # Cancel safety
     /// Safe: the place in the queue, or the permit, is given up.
     pub async fn checkout(&self) -> Result<Pooled<M>, CheckoutError<M::Error>> {
-        let permit = match Arc::clone(&self.shared.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(TryAcquireError::Closed) => return Err(CheckoutError::Draining),
-            Err(TryAcquireError::NoPermits) => self.wait().await?,
-        };
-        self.lend(permit).await
+        match Arc::clone(&self.shared.permits).try_acquire_owned() {
+            Ok(permit) => self.lend(permit, None).await,
+            Err(TryAcquireError::Closed) => Err(CheckoutError::Draining),
+            Err(TryAcquireError::NoPermits) => {
+                let (permit, waiter) = self.wait().await?;
+                self.lend(permit, Some(waiter)).await
+            }
+        }
     }
 
     /// Lends one without waiting for others; `None` when all are lent.
@@ -100,7 +102,7 @@ impl<M: Manage> Pool<M> {
     /// Safe: the permit is given up.
     pub async fn try_checkout(&self) -> Result<Option<Pooled<M>>, CheckoutError<M::Error>> {
         match Arc::clone(&self.shared.permits).try_acquire_owned() {
-            Ok(permit) => self.lend(permit).await.map(Some),
+            Ok(permit) => self.lend(permit, None).await.map(Some),
             Err(TryAcquireError::Closed) => Err(CheckoutError::Draining),
             Err(TryAcquireError::NoPermits) => Ok(None),
         }
@@ -201,9 +203,9 @@ impl<M: Manage> Pool<M> {
         }
     }
 
-    async fn wait(&self) -> Result<OwnedSemaphorePermit, CheckoutError<M::Error>> {
+    async fn wait(&self) -> Result<(OwnedSemaphorePermit, Waiter<'_, M>), CheckoutError<M::Error>> {
         let began = Instant::now();
-        let (_waiter, within) = {
+        let (waiter, within) = {
             let mut state = self.shared.lock();
             if state.counts.waiting >= state.options.max_waiting {
                 state.counts.refused += 1;
@@ -213,7 +215,7 @@ impl<M: Manage> Pool<M> {
             (Waiter(&self.shared), state.options.checkout_timeout)
         };
         match timeout(within, Arc::clone(&self.shared.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok((permit, waiter)),
             Ok(Err(_closed)) => Err(CheckoutError::Draining),
             Err(_elapsed) => {
                 self.shared.lock().counts.timeouts += 1;
@@ -222,10 +224,17 @@ impl<M: Manage> Pool<M> {
         }
     }
 
-    async fn lend(&self, permit: OwnedSemaphorePermit) -> Result<Pooled<M>, CheckoutError<M::Error>> {
+    async fn lend(
+        &self,
+        permit: OwnedSemaphorePermit,
+        waiter: Option<Waiter<'_, M>>,
+    ) -> Result<Pooled<M>, CheckoutError<M::Error>> {
         // An error, a panic or a cancellation below drops the loan, which gives the permit back.
         let loan = Loan::new(&self.shared, permit);
-        let (item, opened) = match self.shared.take_idle() {
+        let idle = self.shared.take_idle();
+        // Waits until here, so that the item kept for it is still there.
+        drop(waiter);
+        let (item, opened) = match idle {
             Some(idle) => (idle.item, idle.opened),
             None => {
                 let item = self.shared.manage.open().await.map_err(CheckoutError::Open)?;
@@ -262,6 +271,7 @@ impl<M: Manage> Shared<M> {
             }
             stale.push(idle);
         };
+        stale.extend(state.trim());
         // Items are closed outside the lock.
         drop(state);
         found
@@ -271,7 +281,9 @@ impl<M: Manage> Shared<M> {
     fn keep(&self, item: M::Item, opened: Instant) {
         let now = Instant::now();
         let mut state = self.lock();
-        let open = !state.draining && state.over() == 0;
+        // Whoever waits is given this one, overflow or not; unless a shrink takes its permit away.
+        let wanted = state.over() == 0 || (state.counts.waiting > 0 && state.debt == 0);
+        let open = !state.draining && wanted;
         if open && self.manage.usable(&item) && !past(state.options.max_lifetime, opened, now) {
             state.idle.push_back(Idle { item, opened, since: now });
         }
@@ -284,6 +296,12 @@ impl<T> State<T> {
         let open = self.counts.in_use as usize + self.idle.len();
         open.saturating_sub(self.options.size as usize)
     }
+
+    /// Idle items beyond the size, the longest idle first; none while somebody waits for them.
+    fn trim(&mut self) -> Vec<Idle<T>> {
+        let surplus = if self.counts.waiting > 0 { 0 } else { self.over().min(self.idle.len()) };
+        self.idle.drain(..surplus).collect()
+    }
 }
 
 /// A place in the queue.
@@ -291,7 +309,11 @@ struct Waiter<'a, M: Manage>(&'a Shared<M>);
 
 impl<M: Manage> Drop for Waiter<'_, M> {
     fn drop(&mut self) {
-        self.0.lock().counts.waiting -= 1;
+        let mut state = self.0.lock();
+        state.counts.waiting -= 1;
+        let surplus = state.trim();
+        drop(state);
+        drop(surplus);
     }
 }
 

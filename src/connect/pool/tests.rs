@@ -135,6 +135,26 @@ async fn overflow_is_closed_when_it_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn overflow_is_handed_to_those_that_wait_and_closed_after_the_last() {
+    let (pool, doors) =
+        pool(PoolOptions { overflow: 2, checkout_timeout: Duration::from_secs(60), ..sized(1) });
+    let callers = (0..30).map(|_| async {
+        let item = take(&pool).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        item.give_back();
+    });
+    join_all(callers).await;
+    assert_eq!((pool.stats().opened, doors.0.open.load(SeqCst), pool.stats().idle), (3, 1, 1));
+    // Kept for one that waits, and closed when it goes away.
+    let items = [take(&pool).await, take(&pool).await, take(&pool).await];
+    let mut waiter = Box::pin(pool.checkout());
+    assert!(futures_util::poll!(&mut waiter).is_pending());
+    items.into_iter().for_each(Pooled::give_back);
+    drop(waiter);
+    assert_eq!((doors.0.open.load(SeqCst), pool.stats().idle), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shrink_never_cuts_what_is_lent() {
     let (pool, doors) = pool(sized(4));
     let mut items = vec![take(&pool).await, take(&pool).await, take(&pool).await, take(&pool).await];
