@@ -20,6 +20,7 @@ pub use bytes;
 #[cfg(feature = "testing")]
 pub use stanchion_actors::moment;
 pub use stanchion_actors::{
+    adapter,
     agent::{
         Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
         Invalid, Never, NoUpcast, RecordError, Replies, ReplyOf, SerialOperations, SerialStop, Sourced,

@@ -210,8 +210,8 @@ impl RetryCause for HttpError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// The name is empty, over 128 bytes, or holds others than letters, digits, `-`, `_` and `.`.
-    #[error("{0:?} is no name of an upstream: use 1..=128 letters, digits, '-', '_' and '.'")]
+    /// The name is empty, over 128 bytes, or holds others than letters, digits and `-_.:[]`.
+    #[error("{0:?} is no name of an upstream: use 1..=128 letters, digits and -_.:[]")]
     Name(String),
     /// The name is in use.
     #[error("upstream {0:?} is registered twice: give one of them another name")]

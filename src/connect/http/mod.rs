@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod adapter;
 mod conn;
 mod error;
 mod options;
@@ -33,8 +34,8 @@ use futures_util::future::join_all;
 pub use hyper::{HeaderMap, Method, StatusCode, header};
 use stanchion_actors::task::TaskScope;
 
-pub(crate) use self::request::header as checked_header;
 pub use self::{
+    adapter::{HttpAdapter, HttpCallError, IDEMPOTENCY_HEADER, Transport, status_verdict},
     error::{ConnectError, HttpError, RegisterError},
     options::{BODY_MAX_BYTES, OptionFault, OptionsError, ProbeOptions, TIME_MAX_MS, UpstreamOptions},
     path::{PATH_MAX_BYTES, PathError},
@@ -68,7 +69,7 @@ impl Http {
     /// # Errors
     /// [`RegisterError`]: the name is bad or in use, settings are at fault (all are named), or nothing can be run.
     pub fn register(&self, name: &str, options: &UpstreamOptions) -> Result<Upstream, RegisterError> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
         if name.is_empty() || name.len() > 128 || !name.chars().all(plain) {
             return Err(RegisterError::Name(name.to_owned()));
         }

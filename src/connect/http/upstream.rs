@@ -220,7 +220,13 @@ impl Upstream {
         let _ = health.wait_for(|health| matches!(health, UpstreamHealth::Up) == up).await;
     }
 
-    /// Settings that were checked.
+    /// Whether its health is watched.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        self.shared.options.probe.is_some()
+    }
+
+    /// How long an attempt may take.
     #[must_use]
     pub fn attempt_timeout(&self) -> Duration {
         self.shared.options.attempt_timeout
