@@ -1,4 +1,7 @@
 //! Connections to the outside, against a real server on this machine.
 
+mod adapter;
+#[cfg(feature = "testing")]
+mod cassette;
 mod http;
 mod server;
