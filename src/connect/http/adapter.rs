@@ -173,7 +173,8 @@ impl<T: Transport> Adapter for HttpAdapter<T> {
         if let Some(key) = &ctx.idempotency_key
             && !request.headers.contains_key(IDEMPOTENCY_HEADER)
         {
-            let (name, value) = header(IDEMPOTENCY_HEADER, key).map_err(HttpCallError::Header)?;
+            let key = idempotency_value(key);
+            let (name, value) = header(IDEMPOTENCY_HEADER, &key).map_err(HttpCallError::Header)?;
             request.headers.insert(name, value);
         }
         let Some(credentials) = &self.credentials else { return self.send(request, None).await };
@@ -197,6 +198,15 @@ impl<T: Transport> Adapter for HttpAdapter<T> {
     async fn health(&self) -> AdapterHealth {
         self.transport.health()
     }
+}
+
+/// A key as the value of a header: what no header holds is percent-encoded, and the percent sign with it.
+pub(crate) fn idempotency_value(key: &str) -> String {
+    let encoded = |byte: u8| match byte {
+        b'!'..=b'~' if byte != b'%' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    key.bytes().map(encoded).collect()
 }
 
 /// What an error of a transport means.
@@ -243,6 +253,12 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let response = HttpResponse { status, headers, body: Bytes::new() };
         status_verdict(&response, Timestamp(784_111_770_000_000))
+    }
+
+    #[test]
+    fn each_idempotency_key_is_a_header_of_its_own() {
+        assert_eq!(idempotency_value("run-7/step:2"), "run-7/step:2");
+        assert_eq!(idempotency_value("é%\r\n "), "%C3%A9%25%0D%0A%20");
     }
 
     #[test]

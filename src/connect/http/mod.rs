@@ -34,6 +34,7 @@ use futures_util::future::join_all;
 pub use hyper::{HeaderMap, Method, StatusCode, header};
 use stanchion_actors::task::TaskScope;
 
+pub(crate) use self::adapter::idempotency_value;
 pub use self::{
     adapter::{HttpAdapter, HttpCallError, IDEMPOTENCY_HEADER, Transport, status_verdict},
     error::{ConnectError, HttpError, RegisterError},

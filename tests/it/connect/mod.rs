@@ -1,5 +1,7 @@
 //! Connections to the outside, against a real server on this machine.
 
+#[cfg(feature = "activities")]
+mod activity;
 mod adapter;
 #[cfg(feature = "testing")]
 mod cassette;
