@@ -83,6 +83,9 @@ fn host(entry: &str) -> Result<(Host<String>, Option<u16>), HostError> {
         Some(Ok(port)) if port > 0 => Some(port),
         Some(_) => return Err(fault("the port is 1..=65535; an IPv6 address is in brackets")),
     };
+    if name.contains('*') {
+        return Err(fault("there are no patterns: name each host"));
+    }
     let host = Host::parse(name).map_err(|error| fault(&format!("{error}; use HOST or HOST:PORT")))?;
     Ok((host, port))
 }
