@@ -7,6 +7,8 @@ pub mod activities;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod coded;
+#[cfg(feature = "http")]
+pub mod connect;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(feature = "documents")]
@@ -18,6 +20,7 @@ pub use bytes;
 #[cfg(feature = "testing")]
 pub use stanchion_actors::moment;
 pub use stanchion_actors::{
+    adapter,
     agent::{
         Activity, Address, AddressError, Agent, Completion, Ctx, Data, Decision, EventSourced, History,
         Invalid, Never, NoUpcast, RecordError, Replies, ReplyOf, SerialOperations, SerialStop, Sourced,
@@ -28,7 +31,7 @@ pub use stanchion_actors::{
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
-    ids, names, queue, resilience, store as port, task_agent,
+    ids, names, queue, resilience, store as port, task, task_agent,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

@@ -5,6 +5,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod adapter;
 pub mod agent;
 pub mod balance;
 pub mod clock;

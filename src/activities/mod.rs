@@ -7,15 +7,23 @@
 //! | `sleep` | `{ms}`, fractions allowed | null |
 //! | `fail` | `{times, message}` | `{attempt}` of the first attempt that does not fail |
 //! | `append` | `{path, line}` | null |
+//! | `http.request` | `{method, url, headers, body, timeout_ms}` | `{status, headers, body}` |
 //! | `shell` | `{argv, env, stdin}` | `{exit_code, signal, stdout, stdout_truncated}` |
 //!
-//! `shell` runs programs: register it only where documents are trusted.
+//! `shell` runs programs: register it only where documents are trusted. `http.request` (feature `http`) reaches hosts
+//! that were allowed by name: it is registered with their list.
 
 mod append;
+#[cfg(feature = "http")]
+mod http;
 mod plain;
 #[cfg(unix)]
 mod shell;
 
+#[cfg(feature = "http")]
+pub use self::http::{
+    AllowedHosts, BODY_MAX_BYTES, HOSTS_MAX, HostError, HttpInput, HttpOutput, HttpRequests, REDIRECTS_MAX,
+};
 #[cfg(unix)]
 pub use self::shell::{Launcher, STDOUT_MAX_BYTES, Shell, ShellInput, ShellOutput};
 pub use self::{
@@ -28,10 +36,10 @@ use crate::Builder;
 /// Code of an input that an activity cannot work with.
 const BAD_INPUT: &str = "activity.bad_input";
 
-/// Names of the built-in activities, [`Shell`] excepted.
+/// Names of the built-in activities, those that must be allowed excepted.
 pub const NAMES: [&str; 5] = ["noop", "echo", "sleep", "fail", "append"];
 
-/// Registers the built-in activities, [`Shell`] excepted.
+/// Registers the built-in activities, those that must be allowed excepted.
 pub fn register(builder: Builder) -> Builder {
     builder.activity(Noop).activity(Echo).activity(Sleep).activity(Fail).activity(Append)
 }

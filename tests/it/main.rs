@@ -16,6 +16,8 @@ mod kit;
 mod calls;
 #[cfg(all(unix, feature = "cli"))]
 mod cli;
+#[cfg(feature = "http")]
+mod connect;
 mod dedup;
 #[cfg(feature = "documents")]
 mod documents;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use stanchion::{control::Request, documents::Format};
+use stanchion::{activities::AllowedHosts, control::Request, documents::Format};
 
 use super::{
     fault::Fault,
@@ -214,6 +214,9 @@ pub(crate) struct RunArgs {
     /// Allow steps to run programs
     #[arg(long)]
     pub(crate) allow_shell: bool,
+    /// Allow steps to reach a host over HTTP; may be given several times
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]", value_parser = host)]
+    pub(crate) allow_hosts: Vec<String>,
 }
 
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
@@ -231,6 +234,10 @@ fn scale(text: &str) -> Result<f64, String> {
         Ok(scale) if scale.is_finite() && scale >= 0.0 => Ok(scale),
         _ => Err("use a number of at least 0".to_owned()),
     }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    AllowedHosts::parse([text]).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Longest time that can be given: ten years.

@@ -50,7 +50,7 @@ impl Prepared {
             }
         };
         let definition = document.into_definition();
-        check_activities(&definition, args.allow_shell, &file)?;
+        check_activities(&definition, args, &file)?;
         Definitions::write(&definition).map_err(|error| {
             Problem::rejected("document.too_large", error.to_string(), file, "split the workflow")
         })?;
@@ -122,12 +122,12 @@ fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Fault> {
 }
 
 /// A step whose activity this program does not have would fail only when it is reached.
-fn check_activities(definition: &ValidDefinition, shell: bool, file: &str) -> Result<(), Fault> {
+fn check_activities(definition: &ValidDefinition, args: &RunArgs, file: &str) -> Result<(), Fault> {
     let mut problems = Vec::new();
     for (number, step) in definition.source().steps.iter().enumerate() {
         let undo = step.compensation.as_ref().map(|undo| undo.activity.as_str());
         for activity in std::iter::once(step.activity.as_str()).chain(undo) {
-            if let Some((what, hint)) = fault_of(activity, shell) {
+            if let Some((what, hint)) = fault_of(activity, args) {
                 let message = format!("step {:?} {what}", step.id);
                 let place = format!("steps[{number}] ({file})");
                 problems.push(Problem::rejected("document.activity", message, place, hint));
@@ -137,17 +137,24 @@ fn check_activities(definition: &ValidDefinition, shell: bool, file: &str) -> Re
     if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
 }
 
-fn fault_of(activity: &str, shell: bool) -> Option<(String, String)> {
-    if activities::NAMES.contains(&activity) || (activity == "shell" && shell) {
-        return None;
-    }
-    if activity == "shell" {
-        return Some(("runs a program".to_owned(), "allow it with --allow-shell".to_owned()));
+fn fault_of(activity: &str, args: &RunArgs) -> Option<(String, String)> {
+    match activity {
+        "shell" if args.allow_shell => return None,
+        "shell" => return Some(("runs a program".to_owned(), "allow it with --allow-shell".to_owned())),
+        "http.request" if !args.allow_hosts.is_empty() => return None,
+        "http.request" => {
+            return Some(("reaches a host".to_owned(), "allow it with --allow-host HOST".to_owned()));
+        }
+        _ if activities::NAMES.contains(&activity) => return None,
+        _ => {}
     }
     let what = format!("needs the activity {activity:?}, which this program does not have");
     Some((
         what,
-        format!("use {} or shell, or run it from a Rust program that has it", activities::NAMES.join(", ")),
+        format!(
+            "use {}, shell or http.request, or run it from a Rust program that has it",
+            activities::NAMES.join(", ")
+        ),
     ))
 }
 

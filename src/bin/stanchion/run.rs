@@ -7,7 +7,8 @@ use std::{
 };
 
 use stanchion::{
-    System, activities,
+    System,
+    activities::{self, AllowedHosts},
     control::{Desk, Problem, somebody_listens},
     ids::Name,
     port::Store,
@@ -107,6 +108,11 @@ async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str
         .wake_only(name)
         .run_workers(args.workers)
         .activities_at_once(places);
+    if !args.allow_hosts.is_empty() {
+        let hosts = AllowedHosts::parse(&args.allow_hosts)
+            .map_err(|error| Fault::usage(&error.to_string(), "--allow-host", "HOST or HOST:PORT"))?;
+        builder = builder.activity(activities::HttpRequests::new(hosts));
+    }
     #[cfg(unix)]
     {
         builder = builder.control_socket(true);

@@ -3,6 +3,7 @@
 mod entities;
 mod flags;
 mod held;
+mod http;
 mod interrupted;
 mod program;
 mod queues;

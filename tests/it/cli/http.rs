@@ -1,0 +1,58 @@
+//! Steps that reach hosts.
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+};
+
+use serde_json::json;
+
+use super::program::Program;
+
+/// Answers one request, whatever it is.
+fn answer_one(listener: &TcpListener) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        asked.push(byte[0]);
+    }
+    let body = "{\"n\": 7}";
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    String::from_utf8(asked).unwrap()
+}
+
+#[test]
+fn a_step_reaches_an_allowed_host_and_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let program = Program::new();
+    program.write(
+        "w.yaml",
+        &format!(
+            "name: w\noutput: \"${{steps.s.output.body.n}}\"\nsteps:\n  - {{id: s, activity: http.request, input: {{url: \"http://{address}/x\"}}}}\n"
+        ),
+    );
+    let refused = program.run(&["run", "w.yaml", "--json"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.errors()[0]["hint"].as_str().unwrap().contains("--allow-host"), "{refused:?}");
+    let bad = program.run(&["run", "w.yaml", "--allow-host", "http://a.example"]);
+    assert_eq!(bad.code, Some(2), "{bad:?}");
+    let other = program.run(&["run", "w.yaml", "--allow-host", "a.example", "--json"]);
+    assert!(other.last()["error"].to_string().contains("http.host_refused"), "{other:?}");
+    let asked = std::thread::spawn(move || answer_one(&listener));
+    let ended = program.run(&["run", "w.yaml", "--id", "r", "--allow-host", &address, "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.last()["output"], json!(7));
+    let asked = asked.join().unwrap();
+    assert!(
+        asked.starts_with("GET /x HTTP/1.1\r\n") && asked.contains("idempotency-key: r/s\r\n"),
+        "{asked}"
+    );
+}
