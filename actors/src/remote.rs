@@ -62,6 +62,27 @@ pub struct RemoteAttempt {
     pub ctx: ActivityCtx,
 }
 
+/// A node as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteNode {
+    /// Its name.
+    pub node: String,
+    /// Where it is reached, if that is known.
+    pub address: Option<String>,
+    /// `up`, `joining`, `suspect`, `unreachable` or `left`.
+    pub state: String,
+    /// Which life of it.
+    pub life: u64,
+    /// Milliseconds since something was heard of it; 0 for this one.
+    pub silent_ms: u64,
+    /// Whether it takes no new work.
+    pub draining: bool,
+    /// What it can do, each as `name@version`.
+    pub capabilities: Vec<String>,
+    /// Through which other node this is known; none: at first hand.
+    pub via: Option<String>,
+}
+
 /// Entities and activities on other nodes.
 pub trait Remote: Send + Sync + 'static {
     /// Name of this node.
@@ -91,6 +112,20 @@ pub trait Remote: Send + Sync + 'static {
 
     /// Runs an attempt on a node that has the activity, and waits for such a node if there is none. `None`: cancelled.
     fn run(&self, attempt: RemoteAttempt) -> BoxFuture<'static, Option<Result<Bytes, Failure>>>;
+
+    /// Asks the desk of a node, which answers as its own process would be answered.
+    fn ask(
+        &self,
+        node: &str,
+        request: Bytes,
+        deadline: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, FailureKind>>;
+
+    /// Every node that is known, this one first.
+    fn nodes(&self) -> Vec<RemoteNode>;
+
+    /// This node is asked to end what it has begun and to leave.
+    fn leave(&self);
 }
 
 /// The cluster of an environment, once it has joined one.

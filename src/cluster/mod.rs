@@ -7,6 +7,7 @@ pub mod frame;
 mod gateway;
 mod identity;
 mod link;
+mod node;
 pub mod transport;
 
 pub use self::{
@@ -17,6 +18,7 @@ pub use self::{
     },
     identity::{NODE_NAME_MAX_BYTES, NodeId, NodeIncarnation, NodeName, NodeNameError},
     link::{LinkLimits, LinkLimitsError, LinkStats},
+    node::{JoinError, Node, NodeOptions, NodeOptionsError, NodeTls},
     transport::{
         Cookie, CookieError, HandshakeError, RandomError, Refusal, Security, TlsFiles, TransportError,
         TransportOptions, TransportStats,

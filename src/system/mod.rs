@@ -139,6 +139,12 @@ impl System {
         TaskAgents { env: Arc::clone(&self.env), activities: Arc::clone(&self.activities) }
     }
 
+    /// Names of the activities that were registered.
+    #[must_use]
+    pub fn activity_names(&self) -> Vec<String> {
+        self.activities.keys().cloned().collect()
+    }
+
     /// Feature flags.
     #[must_use]
     pub fn flags(&self) -> Flags {

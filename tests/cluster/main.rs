@@ -5,6 +5,7 @@
 mod calls;
 mod kit;
 mod load;
+mod nodes;
 mod proxy;
 mod refusals;
 mod streams;

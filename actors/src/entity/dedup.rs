@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    ids::{CommandId, EntityId, Origin, Timestamp, Version},
+    ids::{CommandId, Origin, Timestamp, Version},
     store::{DedupOp, DedupRecord, OriginRecord},
 };
 
@@ -143,17 +143,16 @@ impl Dedup {
 
     /// Whether a message of `sender` was consumed before. Messages of one sender come in order.
     #[must_use]
-    pub(super) fn consumed(&self, sender: EntityId, seq: u64) -> bool {
-        self.origins.get(&Origin::Entity(sender)).is_some_and(|known| seq < known.settled_below)
+    pub(super) fn consumed(&self, sender: &Origin, seq: u64) -> bool {
+        self.origins.get(sender).is_some_and(|known| seq < known.settled_below)
     }
 
     /// Remembers that a message of `sender` is consumed.
-    pub(super) fn consume(&mut self, sender: EntityId, seq: u64, now: Timestamp) -> DedupOp {
-        let origin = Origin::Entity(sender);
+    pub(super) fn consume(&mut self, sender: Origin, seq: u64, now: Timestamp) -> DedupOp {
         let record = OriginRecord { settled_below: seq + 1, last_use: now };
         let known = Known { settled_below: seq + 1, last_use: now, ..Known::default() };
-        self.origins.insert(origin, known);
-        DedupOp::Origin(origin, record)
+        self.origins.insert(sender, known);
+        DedupOp::Origin(sender, record)
     }
 
     /// Remembers a reply, in a place whose answer its origin has settled if there is one.
@@ -174,8 +173,8 @@ impl Dedup {
         ops
     }
 
-    /// Forgets client sessions made and last used more than `ttl` ago. Sending entities are kept: they may send
-    /// again at any time.
+    /// Forgets client sessions made and last used more than `ttl` ago. Sending entities, here and on other nodes, are
+    /// kept: they may send again at any time.
     pub(super) fn expire(&mut self, ttl: Duration, now: Timestamp) -> Vec<DedupOp> {
         let oldest = before(now, ttl);
         let over: Vec<Origin> = self

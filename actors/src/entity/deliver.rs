@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{FailureKind, Refusal, Unavailable},
-    ids::Position,
+    ids::{Origin, Position},
     store::{Consumed, InboxItem},
 };
 
@@ -41,7 +41,7 @@ impl Active {
     /// after it may be consumed while the store holds it.
     fn handle_message(&mut self, message: Message) -> Result<Result<(), FailureKind>, Broken> {
         let Message { sender, seq, payload, cause, reply } = message;
-        if self.dedup.consumed(sender, seq) {
+        if self.dedup.consumed(&sender, seq) {
             self.hold(self.version(), reply, Ok(Bytes::new()));
             return Ok(Ok(()));
         }
@@ -64,12 +64,24 @@ impl Active {
             return Err(broken);
         }
         let dedup = vec![self.dedup.consume(sender, seq, now)];
-        let consumed = vec![Consumed::Message { sender, seq }];
+        // The outbox of another node is that node's to settle.
+        let consumed = match sender {
+            Origin::Entity(sender) => vec![Consumed::Message { sender, seq }],
+            Origin::Session(_) => Vec::new(),
+        };
         let draft = Draft { consumed, dedup, cause, ..Draft::default() };
         let version = self.record(decided.change, recorder, draft, now)?;
         self.go_on(decided.more);
         self.hold(version, reply, Ok(decided.reply));
         Ok(Ok(()))
+    }
+
+    /// What another node has committed leaves the outbox of this entity.
+    pub(super) fn handle_delivered(&mut self, numbers: Vec<u64>) -> Result<(), Broken> {
+        let sender = self.entity;
+        let consumed = numbers.iter().map(|seq| Consumed::Message { sender, seq: *seq }).collect();
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), Item::Delivered(numbers));
+        self.consume_only(Draft { consumed, ..Draft::default() }, back, self.env.now())
     }
 
     pub(super) fn handle_inbox(&mut self, position: Position, item: InboxItem) -> Result<(), Broken> {

@@ -39,6 +39,7 @@ impl Active {
             Item::Timer(id) => self.handle_timer(id),
             Item::Completion(completion, returned) => self.handle_completion(completion, returned),
             Item::Recover => self.handle_recover(),
+            Item::Delivered(numbers) => self.handle_delivered(numbers),
             Item::Reoffer => {
                 self.reoffer = true;
                 Ok(())

@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{cell::EntityCell, machine::Completion, session::Ticket, transact::Prepare};
 use crate::{
     error::{CallFailure, Doubt, FailureKind, Unavailable},
-    ids::{Cause, CommandId, EntityId, Name, Position},
+    ids::{Cause, CommandId, EntityId, Name, Origin, Position},
     store::{InboxItem, Token},
 };
 
@@ -78,6 +78,8 @@ pub enum Item {
     Rest(Token, VecDeque<Message>),
     /// Takes up again what was in flight: after an activation, or after the runner of effects restarted.
     Recover,
+    /// Messages of its own that another node has committed: they leave the store.
+    Delivered(Vec<u64>),
     /// The outbox restarted: offer what is pending again.
     Reoffer,
     /// A prepared part of a transaction.
@@ -91,8 +93,8 @@ pub enum Item {
 /// A message of another entity.
 #[derive(Debug)]
 pub struct Message {
-    /// Sender's number.
-    pub sender: EntityId,
+    /// Who sent it: an entity of this store, or what stands for one of another node.
+    pub sender: Origin,
     /// The message's number at its sender.
     pub seq: u64,
     /// Encoded command.
@@ -114,6 +116,7 @@ impl std::fmt::Debug for Item {
             Self::Completion(..) => "Completion",
             Self::Rest(..) => "Rest",
             Self::Recover => "Recover",
+            Self::Delivered(_) => "Delivered",
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
             Self::CrashLooped(_) => "CrashLooped",

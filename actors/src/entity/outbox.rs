@@ -19,7 +19,7 @@ use crate::{
     env::Env,
     error::{FailureKind, Refusal},
     health::{Counter, Vital},
-    ids::{EntityId, Name},
+    ids::{EntityId, Name, Origin},
     remote::Remote,
     store::OutMessage,
     task::ActorGuard,
@@ -322,6 +322,14 @@ impl OutboxState {
         let sent: Vec<OutMessage> = lane.waiting.drain(..lane.on_way.min(lane.waiting.len())).collect();
         lane.on_way = 0;
         let again = std::mem::take(&mut lane.again);
+        if self.env.way_to(to).is_ok_and(|way| way.is_some()) {
+            // Whoever consumed them has another store: the sender's own entry takes them out of its outbox.
+            let consumed = sent.iter().map(|message| message.seq).filter(|seq| !again.contains(seq));
+            let consumed: Vec<u64> = consumed.collect();
+            if !consumed.is_empty() {
+                from.cell.push_internal(Item::Delivered(consumed));
+            }
+        }
         for message in sent.iter().filter(|message| !again.contains(&message.seq)) {
             // Once more: the sender may have counted it anew meanwhile.
             from.cell.settled(message.seq);
@@ -419,7 +427,13 @@ fn delivery(myself: &ActorRef<OutboxMsg>, sender: EntityId, message: &OutMessage
     let reply = ReplyPort::told(Box::new(move |result| {
         let _ = myself.cast(OutboxMsg::Settled { sender, to, seq, result });
     }));
-    Message { sender, seq, payload: message.payload.clone(), cause: message.cause.clone(), reply }
+    Message {
+        sender: Origin::Entity(sender),
+        seq,
+        payload: message.payload.clone(),
+        cause: message.cause.clone(),
+        reply,
+    }
 }
 
 /// Returns a message to its sender, whose entry consumes it; once.

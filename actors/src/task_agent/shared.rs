@@ -197,6 +197,19 @@ impl Shared {
         &self.config.name
     }
 
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &TaskAgentConfig {
+        &self.config
+    }
+
+    /// Whether it leases nothing at the moment, because it is paused or is to end.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let control = self.control.borrow();
+        control.draining || control.pause.is_some()
+    }
+
     /// Tells a job that runs to stop.
     pub(super) fn stop(&self, id: JobId, why: Stop) {
         if let Some(job) = self.running().get_mut(&id) {
