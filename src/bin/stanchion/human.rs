@@ -39,6 +39,12 @@ pub(crate) enum Human {
     DeadCount,
     /// What the work came to.
     Work,
+    /// Nodes, one a row; a head comes before the first.
+    Nodes(bool),
+    /// A node that leaves.
+    Drained,
+    /// Where an entity is.
+    Where,
 }
 
 impl Human {
@@ -88,6 +94,24 @@ impl Human {
                 let oldest = format!("{} s", text("oldest_s"));
                 let cells = [&*text("name"), pending, delayed, running, done, dead, &oldest, state];
                 headed(begun, &head, &wide(&cells))
+            }
+            Self::Nodes(begun) => {
+                let head = row(&["NODE", "STATE", "SILENT", "ADDRESS", "LIFE"]);
+                let silent = match value.get("silent_ms").and_then(Value::as_u64) {
+                    Some(ms) => format!("{ms} ms"),
+                    None => "-".to_owned(),
+                };
+                let cells = [&*text("node"), &text("state"), &silent, &text("address"), &text("life")];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::Drained => format!("{} is draining", text("node")),
+            Self::Where => {
+                let there = match value.get("exists") {
+                    Some(Value::Bool(true)) => "there",
+                    Some(Value::Bool(false)) => "nothing is stored of it",
+                    _ => "its node does not say",
+                };
+                format!("{} is on node {} ({}): {there}", text("entity"), text("node"), text("state"))
             }
             Self::Id => text("id"),
             Self::Job => serde_json::to_string_pretty(value).unwrap_or_else(|_| line.to_owned()),

@@ -5,6 +5,7 @@ mod flags;
 mod held;
 mod http;
 mod interrupted;
+mod nodes;
 mod program;
 mod queues;
 mod refusals;
