@@ -14,6 +14,7 @@ use stanchion_actors::{
     env::{Env, EnvParts, Waking},
     flags::Flag,
     ids::Name,
+    names::DurableName,
     persistence::{StoreHandle, StoreOpener},
     queue::queue_kind,
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
@@ -321,6 +322,7 @@ impl Builder {
         let definitions = Arc::new(Definitions::default());
         let mut kinds = self.kinds;
         kinds.push(agent_kind::<Flag>(EntityOptions::default()));
+        kinds.push(agent_kind::<DurableName>(EntityOptions::default()));
         kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
         kinds.push(queue_kind());
         kinds.push(agent_kind::<TaskAgentState>(EntityOptions::default()));
