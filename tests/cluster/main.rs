@@ -7,5 +7,7 @@ mod kit;
 mod load;
 mod proxy;
 mod refusals;
+#[cfg(unix)]
+mod stopped;
 mod streams;
 mod twins;
