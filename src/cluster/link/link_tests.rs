@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::frame::{Head, Packet};
 
 const SECOND: u64 = 1_000_000;
 
