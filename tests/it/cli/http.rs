@@ -29,6 +29,21 @@ fn answer_one(listener: &TcpListener) -> String {
 }
 
 #[test]
+fn a_job_reaches_an_allowed_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let program = Program::new();
+    let payload = json!({"method": "POST", "url": format!("http://{address}/hook"), "body": {"n": 1}});
+    assert_eq!(program.run(&["job", "add", "hooks", &payload.to_string()]).code, Some(0));
+    let asked = std::thread::spawn(move || answer_one(&listener));
+    let words =
+        ["work", "hooks", "--activity", "http.request", "--allow-host", &address, "--until-empty", "--json"];
+    let ended = program.run(&words);
+    assert_eq!((ended.code, ended.last()["done"].as_u64()), (Some(0), Some(1)), "{ended:?}");
+    assert!(asked.join().unwrap().starts_with("POST /hook HTTP/1.1\r\n"));
+}
+
+#[test]
 fn a_step_reaches_an_allowed_host_and_no_other() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 use stanchion::{
+    Status, System,
     connect::{
         http::{
             HeaderError, Http, HttpError, HttpRequest, PathError, ProbeOptions, RegisterError, Upstream,
@@ -15,6 +16,7 @@ use stanchion::{
         pool::DrainReport,
     },
     error::{Coded, Family},
+    port::memory::MemoryStore,
     task::TaskScope,
 };
 
@@ -400,4 +402,25 @@ async fn headers_of_the_upstream_and_of_the_request_are_sent_and_never_shown() {
     assert!(head.contains(&format!("host: {}", server.address)), "{head}");
     let shown = format!("{shown} {response:?}");
     assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[tokio::test]
+async fn upstreams_of_a_system_are_in_its_health_and_statistics() {
+    let server = Server::start().await;
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let http = Http::of(system.env());
+    let options = UpstreamOptions { probe: probe(20), ..sized(&server, 2) };
+    let upstream = http.register("billing", &options).unwrap();
+    assert_eq!(get(&upstream, "x").await, Ok(200));
+    get(&upstream, "../x").await.unwrap_err();
+    let stats = system.stats().into_iter().find(|(name, _)| name == "http/billing").unwrap().1;
+    assert_eq!((stats.count("answered"), stats.count("errors")), (1, 1));
+    let status = || system.health().into_iter().find(|(name, _)| name == "http/billing").unwrap().1.status;
+    assert_eq!(status(), Status::Up);
+    server.kill().await;
+    tokio::time::timeout(SOON, upstream.until_up(false)).await.unwrap();
+    assert_eq!(status(), Status::Degraded);
+    drop((upstream, http));
+    kit::until("it is written down as gone", || status() == Status::Down).await;
+    kit::stop(system).await;
 }
