@@ -35,6 +35,7 @@ use futures_util::future::join_all;
 pub use hyper::{HeaderMap, Method, StatusCode, header};
 use stanchion_actors::{env::Env, task::TaskScope};
 
+#[cfg(feature = "activities")]
 pub(crate) use self::adapter::idempotency_value;
 pub use self::{
     adapter::{HttpAdapter, HttpCallError, IDEMPOTENCY_HEADER, Transport, status_verdict},
