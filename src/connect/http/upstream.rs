@@ -114,7 +114,7 @@ impl Upstream {
         let options = options.check().map_err(faulty)?;
         let scope = owner.child(name);
         let roots = |cause| RegisterError::Roots { upstream: name.to_owned(), cause };
-        let dial = Dial::new(&options.base, options.connect_timeout, scope.clone()).map_err(roots)?;
+        let dial = Dial::new(&options, scope.clone()).map_err(roots)?;
         // Checked above: a pool of this size exists, and a host is a header value.
         let pool = Pool::new(dial, options.pool).map_err(|error| roots(error.to_string()))?;
         let host = HeaderValue::try_from(&options.base[Position::BeforeHost..Position::AfterPort]);
