@@ -65,8 +65,7 @@ async fn a_hundred_requests_on_two_connections_open_exactly_two() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_waiters_on_five_connections_are_served_in_order() {
     let (server, rig) = (Server::start().await, rig());
-    let options = UpstreamOptions { overflow: 2, ..sized(&server, 3) };
-    let upstream = rig.http.register("a", &options).unwrap();
+    let upstream = rig.http.register("a", &sized(&server, 5)).unwrap();
     // Polled in this order, so that they come in this order.
     let calls = (0..1_000).map(|n| {
         let upstream = upstream.clone();
@@ -80,7 +79,27 @@ async fn a_thousand_waiters_on_five_connections_are_served_in_order() {
         assert!(came <= place + 4, "request {came} was sent at place {place}");
     }
     assert_eq!((server.seen.most.load(SeqCst), server.opened()), (5, 5));
-    kit::until("overflow is closed", || server.open() <= 3).await;
+}
+
+#[tokio::test]
+async fn overflow_serves_those_that_wait_and_is_closed_after_them() {
+    let (server, rig) = (Server::start().await, rig());
+    let options = UpstreamOptions { overflow: 2, ..sized(&server, 3) };
+    let upstream = rig.http.register("a", &options).unwrap();
+    let calls: Vec<_> = (0..15)
+        .map(|_| {
+            let upstream = upstream.clone();
+            kit::task(async move { get(&upstream, "hold").await })
+        })
+        .collect();
+    kit::until("five are busy, ten wait", || server.asked() == 5 && upstream.stats().pool.waiting == 10)
+        .await;
+    server.release(15);
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(200));
+    }
+    kit::until("overflow is closed", || server.open() == 3).await;
+    assert_eq!((server.seen.most.load(SeqCst), server.opened()), (5, 5));
 }
 
 #[tokio::test]
