@@ -222,6 +222,9 @@ pub(crate) struct WorkArgs {
     /// Allow jobs to run programs
     #[arg(long)]
     pub(crate) allow_shell: bool,
+    /// Allow jobs to reach a host over HTTP; may be given several times
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]", value_parser = host)]
+    pub(crate) allow_hosts: Vec<String>,
 }
 
 #[derive(Debug, Args)]
