@@ -48,7 +48,7 @@ pub fn register(builder: Builder) -> Builder {
 ///
 /// # Errors
 /// The name, when it is none of them.
-pub fn register_one<'a>(builder: Builder, name: &'a str) -> Result<Builder, &'a str> {
+pub fn register_one(builder: Builder, name: &str) -> Result<Builder, &str> {
     match name {
         "noop" => Ok(builder.activity(Noop)),
         "echo" => Ok(builder.activity(Echo)),

@@ -81,6 +81,14 @@ impl Human {
             Self::Result => result(value),
             Self::Copy => format!("{} ({} bytes)", text("file"), text("bytes")),
             Self::Verify => verify(value),
+            other => return other.show_work(line, value),
+        })
+    }
+
+    /// Queues, jobs and nodes.
+    fn show_work(&mut self, line: &str, value: &Value) -> Option<String> {
+        let text = |name: &str| clean(value.get(name));
+        Some(match self {
             Self::Queues(begun) => {
                 let head =
                     wide(&["QUEUE", "PENDING", "DELAYED", "RUNNING", "DONE", "DEAD", "OLDEST", "STATE"]);
@@ -133,6 +141,8 @@ impl Human {
                 text("cancelled"),
                 text("lost")
             ),
+            // Shown by the caller.
+            _ => return None,
         })
     }
 }
