@@ -92,6 +92,10 @@ async fn attend(
             () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
         }
     }
+    // The queue knows the end of a job a moment before its agent has counted it.
+    for agent in &agents {
+        agent.drain(args.drain_timeout).await;
+    }
     let mut row = WorkRow {
         queue: args.queue.clone(),
         agents: args.agents,
