@@ -22,7 +22,7 @@ use crate::{
     remote::{Remote, RemotePlace},
     store::Incarnation,
     task::TaskScope,
-    task_agent::TaskAgentTable,
+    task_agent::{TaskAgentTable, TaskPoolTable},
     volatile::Volatiles,
     workflow::CoordinatorMsg,
 };
@@ -133,6 +133,7 @@ pub struct Env {
     volatiles: Volatiles,
     bells: Bells,
     task_agents: TaskAgentTable,
+    task_pools: TaskPoolTable,
     remote: RemotePlace,
     seed: AtomicU64,
     began: Timestamp,
@@ -164,6 +165,7 @@ impl Env {
             volatiles: Volatiles::default(),
             bells: Bells::default(),
             task_agents: TaskAgentTable::default(),
+            task_pools: TaskPoolTable::default(),
             remote: RemotePlace::default(),
             seed,
             began,
@@ -261,6 +263,12 @@ impl Env {
     #[must_use]
     pub fn task_agents(&self) -> &TaskAgentTable {
         &self.task_agents
+    }
+
+    /// The pools of task agents.
+    #[must_use]
+    pub fn task_pools(&self) -> &TaskPoolTable {
+        &self.task_pools
     }
 
     /// The cluster this system has joined.

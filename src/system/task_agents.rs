@@ -6,7 +6,10 @@ use stanchion_actors::{
     entity::Activities,
     env::Env,
     queue::Queue,
-    task_agent::{Shared, TaskAgent, TaskAgentActor, TaskAgentArgs, TaskAgentConfig, TaskAgentError},
+    task_agent::{
+        PoolShared, Shared, TaskAgent, TaskAgentActor, TaskAgentArgs, TaskAgentConfig, TaskAgentError,
+        TaskPoolActor, TaskPoolArgs, TaskPoolConfig, TaskType,
+    },
 };
 use stanchion_supervisors::{ChildSpec, ControlError, Intensity, Strategy, Supervisor, SupervisorSpec};
 
@@ -38,25 +41,67 @@ impl TaskAgents {
     pub async fn start(&self, config: TaskAgentConfig) -> Result<TaskAgent, TaskAgentError> {
         config.validate()?;
         Queue::new(&self.env, &config.queue).map_err(|_| TaskAgentError::Queue(config.queue.clone()))?;
-        let unknown = |name: &String| !self.activities.contains_key(name);
-        if let Some(name) = config.types.iter().map(|task| &task.activity).find(|name| unknown(name)) {
-            return Err(TaskAgentError::UnknownActivity(name.clone()));
-        }
+        self.check_activities(&config.types)?;
         let shared = self.env.task_agents().enter(config)?;
         let started = async {
             let agent = TaskAgent::new(&self.env, Arc::clone(&shared))?;
-            let spec = spec(&self.env, &self.activities, &shared);
-            match self.supervisor()?.start_child(spec).await {
-                // A supervisor that began anew has found it in the table.
-                Ok(_) | Err(ControlError::AlreadyStarted { .. }) => Ok(agent),
-                Err(error) => Err(TaskAgentError::Supervisor(error.to_string())),
-            }
+            start(&self.supervisor()?, spec(&self.env, &self.activities, &shared)).await?;
+            Ok(agent)
         };
         let started = started.await;
         if started.is_err() {
             self.env.task_agents().leave(shared.name());
         }
         started
+    }
+
+    /// Starts a pool: its agents, and the dispatcher that gives each job to one of them. An agent of a pool is found,
+    /// paused and looked at as any other.
+    ///
+    /// # Errors
+    /// [`TaskAgentError`]: nothing was started.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, some of it may have been started.
+    pub async fn start_pool(&self, config: TaskPoolConfig) -> Result<Vec<TaskAgent>, TaskAgentError> {
+        config.validate()?;
+        Queue::new(&self.env, &config.queue).map_err(|_| TaskAgentError::Queue(config.queue.clone()))?;
+        self.check_activities(&config.types)?;
+        let name = config.name.clone();
+        let entered = self.env.task_pools().enter_with(config, self.env.task_agents())?;
+        let started = async {
+            let supervisor = self.supervisor()?;
+            let mut agents = Vec::new();
+            for shared in entered.agents() {
+                start(&supervisor, spec(&self.env, &self.activities, &shared)).await?;
+                agents.push(TaskAgent::new(&self.env, shared)?);
+            }
+            start(&supervisor, pool_spec(&self.env, &entered)).await?;
+            Ok(agents)
+        };
+        let started = started.await;
+        if started.is_err() {
+            let _ = self.stop_pool(&name, Duration::ZERO).await;
+        }
+        started
+    }
+
+    /// Stops a pool: it leases nothing more, its agents as [`Self::stop`] says. Answers how many jobs went back.
+    ///
+    /// # Errors
+    /// [`TaskAgentError`].
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, some of it may be stopped.
+    pub async fn stop_pool(&self, name: &str, deadline: Duration) -> Result<usize, TaskAgentError> {
+        let pool = self.env.task_pools().leave(name);
+        let pool = pool.ok_or_else(|| TaskAgentError::NotFound(name.to_owned()))?;
+        end(&self.supervisor()?, &pool_id(name)).await?;
+        let mut left = 0;
+        for agent in pool.agents() {
+            left += self.stop(agent.name(), deadline).await?;
+        }
+        Ok(left)
     }
 
     /// The task agent of this name.
@@ -85,15 +130,7 @@ impl TaskAgents {
     /// Dropped while it waits, it leases nothing any more.
     pub async fn stop(&self, name: &str, deadline: Duration) -> Result<usize, TaskAgentError> {
         let left = self.find(name)?.drain(deadline).await;
-        let supervisor = self.supervisor()?;
-        let ended = async {
-            supervisor.terminate_child(name).await?;
-            supervisor.delete_child(name).await
-        };
-        match ended.await {
-            Ok(()) | Err(ControlError::NotFound { .. }) => {}
-            Err(error) => return Err(TaskAgentError::Supervisor(error.to_string())),
-        }
+        end(&self.supervisor()?, name).await?;
         self.env.task_agents().leave(name);
         Ok(left)
     }
@@ -105,10 +142,46 @@ impl TaskAgents {
         futures_util::future::join_all(drained).await.into_iter().sum()
     }
 
+    fn check_activities(&self, types: &[TaskType]) -> Result<(), TaskAgentError> {
+        let unknown = |name: &&String| !self.activities.contains_key(*name);
+        match types.iter().map(|task| &task.activity).find(unknown) {
+            Some(name) => Err(TaskAgentError::UnknownActivity(name.clone())),
+            None => Ok(()),
+        }
+    }
+
     fn supervisor(&self) -> Result<Supervisor, TaskAgentError> {
         let supervisor = Supervisor::find(&self.env.actor_name(SUPERVISOR));
         supervisor.ok_or_else(|| TaskAgentError::Supervisor("it does not run at the moment".into()))
     }
+}
+
+async fn start(supervisor: &Supervisor, spec: ChildSpec) -> Result<(), TaskAgentError> {
+    match supervisor.start_child(spec).await {
+        // A supervisor that began anew has found it in the table.
+        Ok(_) | Err(ControlError::AlreadyStarted { .. }) => Ok(()),
+        Err(error) => Err(TaskAgentError::Supervisor(error.to_string())),
+    }
+}
+
+async fn end(supervisor: &Supervisor, id: &str) -> Result<(), TaskAgentError> {
+    let ended = async {
+        supervisor.terminate_child(id).await?;
+        supervisor.delete_child(id).await
+    };
+    match ended.await {
+        Ok(()) | Err(ControlError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(TaskAgentError::Supervisor(error.to_string())),
+    }
+}
+
+fn pool_id(name: &str) -> String {
+    format!("pool/{name}")
+}
+
+fn pool_spec(env: &Arc<Env>, pool: &Arc<PoolShared>) -> ChildSpec {
+    let args = TaskPoolArgs { env: Arc::clone(env), pool: Arc::clone(pool) };
+    ChildSpec::actor(pool_id(pool.name()), move || (TaskPoolActor, args.clone()))
 }
 
 fn spec(env: &Arc<Env>, activities: &Arc<Activities>, shared: &Arc<Shared>) -> ChildSpec {
@@ -129,6 +202,9 @@ pub(super) fn supervisor(
     let mut spec_of_all = SupervisorSpec::new(Strategy::OneForOne).intensity(intensity);
     for shared in env.task_agents().all() {
         spec_of_all = spec_of_all.child(spec(env, activities, &shared));
+    }
+    for pool in env.task_pools().all() {
+        spec_of_all = spec_of_all.child(pool_spec(env, &pool));
     }
     spec_of_all
 }

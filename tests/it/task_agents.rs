@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 use stanchion::{
     Activity, ActivityCtx, Builder, Failure, System,
+    balance::Strategy,
     port::memory::MemoryStore,
     queue::{JobStatus, NewJob, Queue, QueueConfig},
     resilience::{
@@ -19,7 +20,8 @@ use stanchion::{
     },
     supervisors::{ChildStatus, Supervisor},
     task_agent::{
-        AutoPause, TaskAgentActivity, TaskAgentConfig, TaskAgentError, TaskAgentRejection, TaskType,
+        AutoPause, TaskAgentActivity, TaskAgentConfig, TaskAgentError, TaskAgentRejection, TaskPoolConfig,
+        TaskType,
     },
 };
 use tokio::sync::Semaphore;
@@ -412,4 +414,84 @@ async fn jobs_of_a_kind_that_nobody_does_become_dead_letters_and_say_so() {
     config.name = "b".into();
     let waiting = task(async move { system.stop(Duration::from_secs(5)).await.unwrap() });
     assert_eq!(waiting.await.unwrap().left_over, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_spreads_jobs_by_its_strategy_and_gives_a_paused_agent_none() {
+    let world = World::new();
+    let system = world.builder().open_memory().await.unwrap();
+    let queue = system.queue("q").unwrap();
+    let per_key_limit = 0;
+    queue.configure(QueueConfig { max: 5_000, per_key_limit, ..QueueConfig::default() }).await.unwrap();
+    let mut config = TaskPoolConfig::new("p", "q", "note", 8, Strategy::RoundRobin);
+    config.members.iter_mut().for_each(|member| member.concurrency = 1_000);
+    let agents = system.task_agents().start_pool(config).await.unwrap();
+    queue.enqueue(jobs(0..1_000)).await.unwrap();
+    done(&queue, 1_000).await;
+    let counts = || agents.iter().map(|agent| agent.status().counts.done).collect::<Vec<_>>();
+    until("all have counted", || counts().iter().sum::<u64>() == 1_000).await;
+    assert!(counts().iter().all(|count| (124..=126).contains(count)), "{:?}", counts());
+    agents[3].pause("ann", "").await.unwrap();
+    let before = counts();
+    queue.enqueue(jobs(0..700)).await.unwrap();
+    done(&queue, 1_700).await;
+    until("all have counted", || counts().iter().sum::<u64>() == 1_700).await;
+    let got: Vec<u64> = counts().iter().zip(before).map(|(now, before)| now - before).collect();
+    assert_eq!(got[3], 0);
+    assert!(got.iter().enumerate().all(|(place, count)| place == 3 || (99..=101).contains(count)), "{got:?}");
+    assert_eq!(system.task_agents().stop_pool("p", Duration::from_secs(5)).await.unwrap(), 0);
+    assert!(system.task_agents().list().is_empty());
+
+    let mut config = TaskPoolConfig::new("h", "q", "note", 8, Strategy::ConsistentHash);
+    config.members.iter_mut().for_each(|member| member.concurrency = 1_000);
+    let agents = system.task_agents().start_pool(config).await.unwrap();
+    let keyed = jobs(0..100).into_iter().map(|job| NewJob { key: Some(Arc::from("ann")), ..job }).collect();
+    queue.enqueue(keyed).await.unwrap();
+    done(&queue, 1_800).await;
+    let counts = || agents.iter().map(|agent| agent.status().counts.done).collect::<Vec<_>>();
+    until("all have counted", || counts().iter().sum::<u64>() == 100).await;
+    assert_eq!(counts().into_iter().max(), Some(100), "one key, one agent");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_an_agent_of_a_pool_dies_the_others_do_its_jobs_after_their_lease() {
+    let world = World::new();
+    let system = world.builder().open_memory().await.unwrap();
+    let queue = system.queue("q").unwrap();
+    let mut config = TaskPoolConfig::new("p", "q", "wait", 4, Strategy::PowerOfTwoChoices);
+    config.lease_ms = 300;
+    config.members.iter_mut().for_each(|member| member.concurrency = 2);
+    let agents = system.task_agents().start_pool(config).await.unwrap();
+    queue.enqueue(jobs(0..16)).await.unwrap();
+    until("all places are taken", || world.begun() == 8).await;
+    let supervisor = Supervisor::find(&system.env().actor_name("task-agents")).unwrap();
+    let children = supervisor.which_children().await.unwrap();
+    let child = children.into_iter().find(|child| &*child.id == "p-2").unwrap();
+    let ChildStatus::Running(actor) = child.status else { panic!("{child:?}") };
+    actor.kill();
+    until("its two jobs are taken up again", || world.begun() >= 10).await;
+    world.gate.add_permits(100);
+    done(&queue, 16).await;
+    let mut numbers = world.done();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..16).collect::<Vec<_>>(), "each to its end once");
+    let stats = queue.stats().await.unwrap();
+    assert!(stats.is_conserved() && stats.lost == 2, "{stats:?}");
+    until("all have counted", || agents.iter().map(|agent| agent.status().counts.done).sum::<u64>() == 16)
+        .await;
+    let twice =
+        system.task_agents().start_pool(TaskPoolConfig::new("p", "q", "wait", 1, Strategy::RoundRobin)).await;
+    assert!(matches!(twice, Err(TaskAgentError::AlreadyExists(_))));
+    let taken = TaskPoolConfig::new("p", "q", "wait", 1, Strategy::RoundRobin);
+    let taken = TaskPoolConfig { name: "other".into(), ..taken };
+    assert!(
+        matches!(system.task_agents().start_pool(taken).await, Err(TaskAgentError::AlreadyExists(name)) if name == "p-1")
+    );
+    let empty =
+        TaskPoolConfig { members: vec![], ..TaskPoolConfig::new("x", "q", "wait", 1, Strategy::Sticky) };
+    assert!(
+        matches!(system.task_agents().start_pool(empty).await, Err(TaskAgentError::Config(error)) if error.field == "members")
+    );
+    stop(system).await;
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    pool::PoolShared,
     record::{Pause, TaskAgentCommand, TaskAgentState},
     settle::Ended,
     shared::{Control, Running, Shared},
@@ -45,11 +46,30 @@ pub(super) struct Engine {
 pub(super) struct Listed {
     shared: Arc<Shared>,
     pub(super) id: JobId,
+    fence: u64,
+    began: Timestamp,
+}
+
+impl Listed {
+    /// Its attempt is over: a pool that gave it learns how it went.
+    pub(super) fn judged(&self, succeeded: bool, now: Timestamp) {
+        if let Some(pool) = self.shared.pool() {
+            pool.finished(self.shared.name(), now.since(self.began), succeeded, now);
+        }
+    }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.shared.running().remove(&self.id);
+        let mut running = self.shared.running();
+        // The job may be back under another lease already.
+        if running.get(&self.id).is_some_and(|job| job.fence == self.fence) {
+            running.remove(&self.id);
+        }
+        drop(running);
+        if let Some(pool) = self.shared.pool() {
+            pool.has_room();
+        }
     }
 }
 
@@ -70,6 +90,9 @@ impl Engine {
     /// Takes jobs as long as it is polled.
     pub(super) async fn work(self: Arc<Self>) {
         self.begin().await;
+        if let Some(pool) = self.shared.pool() {
+            return self.work_for(&pool).await;
+        }
         let mut control = self.shared.control.subscribe();
         loop {
             let place = self.places.take().await;
@@ -84,15 +107,30 @@ impl Engine {
         }
     }
 
+    /// Takes the jobs that its pool gives it. Those that a former life left are still leased; one whose lease has run out
+    /// meanwhile is stopped when it is extended.
+    async fn work_for(self: &Arc<Self>, pool: &PoolShared) {
+        let Some(given) = pool.given_to(self.shared.name()) else { return };
+        let mut given = given.lock().await;
+        while let Some(work) = given.recv().await {
+            let place = self.places.take().await;
+            self.start(work, place);
+        }
+    }
+
     /// Learns whether it is paused, and takes back what an earlier life of the process holds.
     async fn begin(&self) {
         let name = &self.shared.config.name;
         let life = u64::try_from(self.env.began().0).unwrap_or(0);
         loop {
             let begun = async {
-                let pause = self.record.read(|state| state.pause().cloned()).await;
-                let pause = pause.map_err(|error| error.to_string())?;
-                self.shared.control.send_modify(|control| control.pause = pause);
+                {
+                    // A pause that is made at this moment comes before the look, or after it.
+                    let _one = self.shared.changing.lock().await;
+                    let pause = self.record.read(|state| state.pause().cloned()).await;
+                    let pause = pause.map_err(|error| error.to_string())?;
+                    self.shared.control.send_modify(|control| control.pause = pause);
+                }
                 self.queue.release_worker(name, life).await.map_err(|error| error.to_string())
             };
             match begun.await {
@@ -189,7 +227,7 @@ impl Engine {
         }
     }
 
-    fn start(self: &Arc<Self>, work: Work, place: TaskPlace) {
+    pub(super) fn start(self: &Arc<Self>, work: Work, place: TaskPlace) {
         let cancel = CancelToken::new();
         let job = Running {
             kind: Arc::clone(&work.lease.kind),
@@ -202,7 +240,12 @@ impl Engine {
         };
         let progress: Arc<std::sync::Mutex<Progress>> = Arc::clone(&job.progress);
         self.shared.running().insert(work.id, job);
-        let listed = Listed { shared: Arc::clone(&self.shared), id: work.id };
+        let listed = Listed {
+            shared: Arc::clone(&self.shared),
+            id: work.id,
+            fence: work.lease.fence,
+            began: self.env.now(),
+        };
         let engine = Arc::clone(self);
         let spawned = self.jobs.spawn("job", async move {
             let ended = engine.run(work, listed, cancel, progress).await;

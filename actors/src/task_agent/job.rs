@@ -41,19 +41,20 @@ impl Engine {
     ) -> Ended {
         let fence = work.lease.fence;
         let id = listed.id;
-        let ended = |verdict| Ended { listed, fence, verdict };
         let Some(task) = self.shared.task_of(&work.lease.kind) else {
             let message = format!("agent {} does no jobs of kind {:?}", self.shared.name(), work.lease.kind);
-            return ended(Verdict::failed(Failure::permanent(Failure::UNREGISTERED, message), None));
+            let verdict = Verdict::failed(Failure::permanent(Failure::UNREGISTERED, message), None);
+            return Ended { listed, fence, verdict };
         };
         let Some(activity) = self.activities.get(&task.settings.activity) else {
             let message = format!("no activity {:?} is registered", task.settings.activity);
-            return ended(Verdict::failed(Failure::permanent(Failure::UNREGISTERED, message), None));
+            let verdict = Verdict::failed(Failure::permanent(Failure::UNREGISTERED, message), None);
+            return Ended { listed, fence, verdict };
         };
         let began = self.env.now();
         let permit = match task.breaker.as_ref().map(|breaker| breaker.acquire(began)).transpose() {
             Ok(permit) => permit,
-            Err(open) => return ended(given_back(&open)),
+            Err(open) => return Ended { listed, fence, verdict: given_back(&open) },
         };
         let ctx = ActivityCtx {
             idempotency_key: work.idempotency_key,
@@ -69,9 +70,10 @@ impl Engine {
         }
         let stopped = self.shared.running().get(&id).and_then(|job| job.stopped);
         if let Some(result) = &result {
+            listed.judged(result.is_ok(), self.env.now());
             self.judge(result.is_ok()).await;
         }
-        ended(verdict(result, stopped, task))
+        Ended { listed, fence, verdict: verdict(result, stopped, task) }
     }
 
     fn tell_breaker(

@@ -9,6 +9,8 @@ mod engine;
 mod extend;
 mod handle;
 mod job;
+mod pool;
+mod pool_actor;
 mod record;
 mod settle;
 mod shared;
@@ -21,6 +23,8 @@ pub use self::{
     },
     handle::{TaskAgent, TaskAgentError, TaskAgentTable},
     job::{JOB_BREAKER_OPEN, JOB_DRAINED},
+    pool::{PoolMember, PoolShared, TaskPoolConfig, TaskPoolTable},
+    pool_actor::{TaskPoolActor, TaskPoolArgs, TaskPoolLife},
     record::{PAUSE_TEXT_MAX_BYTES, Pause, TaskAgentCommand, TaskAgentRejection, TaskAgentState},
     shared::{RunningJob, Shared, TaskAgentActivity, TaskAgentCounts, TaskAgentStatus},
 };

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     config::{TaskAgentConfig, TaskAgentConfigError, TaskType},
+    pool::PoolShared,
     record::Pause,
 };
 use crate::{
@@ -156,6 +157,8 @@ pub struct Shared {
     pub(super) tallies: Tallies,
     /// One change of the pause at a time, so that what is in force is what was stored last.
     pub(super) changing: tokio::sync::Mutex<()>,
+    /// The pool that gives it its jobs; else it takes them itself.
+    pool: OnceLock<Weak<PoolShared>>,
 }
 
 impl Shared {
@@ -182,7 +185,18 @@ impl Shared {
             running: Mutex::default(),
             tallies: Tallies::default(),
             changing: tokio::sync::Mutex::default(),
+            pool: OnceLock::new(),
         }))
+    }
+
+    /// The pool that gives it its jobs.
+    pub(super) fn pool(&self) -> Option<Arc<PoolShared>> {
+        self.pool.get().and_then(Weak::upgrade)
+    }
+
+    /// From here on the pool gives it its jobs.
+    pub(super) fn join(&self, pool: &Arc<PoolShared>) {
+        let _ = self.pool.set(Arc::downgrade(pool));
     }
 
     /// The type of a job of this kind.

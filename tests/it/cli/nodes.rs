@@ -20,7 +20,7 @@ impl Place {
             "node.toml",
             &format!(
                 "name = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\nseeds = [\"127.0.0.1:{seed}\"]\n\
-                 cookie = \"00112233445566778899aabbccddeeff\"\nheartbeat_ms = 100\nsuspect_ms = 500\nlost_ms = 1000\n{more}"
+                 cookie = \"00112233445566778899aabbccddeeff\"\nheartbeat_ms = 100\nsuspect_ms = 1500\nlost_ms = 3000\n{more}"
             ),
         );
         Self { program, name }

@@ -1,0 +1,166 @@
+//! The dispatcher of a pool: leases jobs under the pool's name and gives each to an agent.
+
+use std::{sync::Arc, time::Duration};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use super::{actor::TaskAgentMsg, job::JOB_DRAINED, pool::PoolShared};
+use crate::{
+    env::Env,
+    health::Vital,
+    queue::{Bell, LeaseRequest, QUEUE_BATCH_MAX, Queue, Release, Work},
+    task::{ActorGuard, TaskScope},
+};
+
+/// An idle dispatcher looks this often, whatever wakes it.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Pause after the queue did not answer.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
+
+/// Dispatches the jobs of one pool.
+#[derive(Debug)]
+pub struct TaskPoolActor;
+
+/// What it is started with.
+#[derive(Clone, Debug)]
+pub struct TaskPoolArgs {
+    /// The environment.
+    pub env: Arc<Env>,
+    /// The pool, through all its lives.
+    pub pool: Arc<PoolShared>,
+}
+
+/// State of the actor.
+pub struct TaskPoolLife {
+    scope: TaskScope,
+    _counted: ActorGuard,
+}
+
+struct Dispatcher {
+    env: Arc<Env>,
+    pool: Arc<PoolShared>,
+    queue: Queue,
+    bell: Arc<Bell>,
+    vital: Vital,
+}
+
+impl Actor for TaskPoolActor {
+    type Msg = TaskAgentMsg;
+    type State = TaskPoolLife;
+    type Arguments = TaskPoolArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<TaskAgentMsg>,
+        args: TaskPoolArgs,
+    ) -> Result<TaskPoolLife, ActorProcessingErr> {
+        let TaskPoolArgs { env, pool } = args;
+        let scope = env.tasks().child(format!("task-pool/{}", pool.name()));
+        let name: Arc<str> = Arc::from(pool.config.queue.as_str());
+        let dispatcher = Dispatcher {
+            queue: Queue::new(&env, &name)?,
+            bell: env.bells().of(&name),
+            vital: env.vitals().begin(&format!("task-pool/{}", pool.name())),
+            env: Arc::clone(&env),
+            pool,
+        };
+        let work = scope.spawn("task-pool", dispatcher.work())?;
+        scope.spawn("task-pool-watch", async move {
+            let why = work.await.err().map_or_else(|| "it ended".to_owned(), |end| end.to_string());
+            // The actor may be gone already.
+            let _ = myself.cast(TaskAgentMsg::Ended(why));
+        })?;
+        Ok(TaskPoolLife { scope, _counted: env.tasks().actor("task-pool") })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<TaskAgentMsg>,
+        message: TaskAgentMsg,
+        _state: &mut TaskPoolLife,
+    ) -> Result<(), ActorProcessingErr> {
+        let TaskAgentMsg::Ended(why) = message;
+        Err(why.into())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<TaskAgentMsg>,
+        state: &mut TaskPoolLife,
+    ) -> Result<(), ActorProcessingErr> {
+        state.scope.end();
+        Ok(())
+    }
+}
+
+impl Dispatcher {
+    /// Dispatches as long as it is polled.
+    async fn work(self) {
+        let life = u64::try_from(self.env.began().0).unwrap_or(0);
+        while let Err(error) = self.queue.release_worker(self.pool.name(), life).await {
+            self.vital.degraded(error.to_string());
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+        self.vital.up();
+        loop {
+            let free = self.pool.free().min(QUEUE_BATCH_MAX);
+            if free == 0 {
+                tokio::select! {
+                    () = self.pool.until_room() => {}
+                    // A pause that ends tells nobody.
+                    () = tokio::time::sleep(TRY_AGAIN) => {}
+                }
+                continue;
+            }
+            self.take(free, life).await;
+        }
+    }
+
+    async fn take(&self, free: usize, life: u64) {
+        let named = self.pool.config.types.iter().map(|task| task.kind.as_deref().map(Arc::from));
+        // One type for every kind: any.
+        let kinds: Option<Vec<Arc<str>>> = named.collect();
+        let request = LeaseRequest {
+            worker: Arc::from(self.pool.name()),
+            incarnation: life,
+            kinds: kinds.unwrap_or_default(),
+            n: free,
+            lease_ms: self.pool.config.lease_ms,
+        };
+        let leased = match self.queue.lease_next(request).await {
+            Ok(leased) => leased,
+            Err(error) => {
+                self.vital.degraded(error.to_string());
+                return tokio::time::sleep(TRY_AGAIN).await;
+            }
+        };
+        self.vital.up();
+        let (full, none) = (leased.work.len() == free, leased.work.is_empty());
+        for work in leased.work {
+            if let Err(work) = self.pool.give(work, self.env.now(), self.env.next_seed()) {
+                self.give_back(work).await;
+            }
+        }
+        if full {
+            // There may be more than this pool can take.
+            self.bell.ring();
+        }
+        if none {
+            let pause = leased.next.map_or(LOOK_EVERY, |at| at.since(self.env.now()).min(LOOK_EVERY));
+            tokio::select! {
+                () = self.bell.ready() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// An agent that had room when the job was leased has none any more.
+    async fn give_back(&self, work: Work) {
+        let (job, fence) = (work.id.seq, work.lease.fence);
+        let release = Release { job, fence, code: JOB_DRAINED.to_owned(), after_ms: 0 };
+        if let Err(error) = self.queue.release(work.id.partition, vec![release]).await {
+            // Its lease runs out.
+            self.vital.degraded(error.to_string());
+        }
+    }
+}
