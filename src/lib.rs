@@ -39,4 +39,7 @@ pub use stanchion_supervisors as supervisors;
 
 #[cfg(feature = "testing")]
 pub use self::system::WrapStore;
-pub use self::system::{Builder, OpenError, StopReport, System, SystemError, TaskAgents};
+pub use self::system::{
+    Aggregate, Builder, DistributeError, Distributed, Enough, OpenError, StopReport, System, SystemError,
+    TaskAgents,
+};

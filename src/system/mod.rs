@@ -1,6 +1,7 @@
 //! The composition root: one value that is the whole system.
 
 mod builder;
+mod distribute;
 mod task_agents;
 mod tree;
 mod wake;
@@ -27,6 +28,7 @@ use stanchion_supervisors::{Shutdown, Supervisor};
 pub use self::builder::WrapStore;
 pub use self::{
     builder::{Builder, OpenError},
+    distribute::{Aggregate, DistributeError, Distributed, Enough},
     task_agents::TaskAgents,
 };
 

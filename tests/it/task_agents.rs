@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use stanchion::{
-    Activity, ActivityCtx, Builder, Failure, System,
+    Activity, ActivityCtx, Builder, DistributeError, Enough, Failure, System,
     balance::Strategy,
     port::memory::MemoryStore,
     queue::{JobStatus, NewJob, Queue, QueueConfig},
@@ -493,5 +493,43 @@ async fn when_an_agent_of_a_pool_dies_the_others_do_its_jobs_after_their_lease()
     assert!(
         matches!(system.task_agents().start_pool(empty).await, Err(TaskAgentError::Config(error)) if error.field == "members")
     );
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_is_handed_out_by_kind_and_its_results_are_gathered() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let system = world.builder().open_on(store.clone()).await.unwrap();
+    let agents = system.task_agents();
+    let nobody = agents.distribute("note", jobs([1])).await;
+    assert!(matches!(nobody, Err(DistributeError::NobodyCan(kind)) if kind == "note"));
+    let of = |name: &str, queue: &str, activity: &str, kind: Option<&str>| {
+        let mut config = TaskAgentConfig::new(name, queue, activity);
+        config.types[0].kind = kind.map(str::to_owned);
+        config
+    };
+    agents.start(of("any", "any", "wait", None)).await.unwrap();
+    agents.start(of("notes", "notes", "note", Some("note"))).await.unwrap();
+    let work = agents.distribute("note", jobs(0..5)).await.unwrap();
+    assert_eq!(work.queue, "notes", "who names the kind goes before who does every kind");
+    let all = agents.aggregate(&work, Enough::All, Duration::from_secs(30)).await.unwrap();
+    assert_eq!((all.done.len(), all.failed.len(), all.missing.len()), (5, 0, 0));
+    assert_eq!(all.done[3], (3, Some(vec![3u8].into())));
+
+    let held = agents.distribute("other", jobs(0..3)).await.unwrap();
+    let none = agents.aggregate(&held, Enough::Quorum(1), Duration::ZERO).await.unwrap();
+    assert_eq!((none.done.len(), none.missing), (0, vec![0, 1, 2]), "what there is at the deadline");
+    assert!(matches!(
+        agents.aggregate(&held, Enough::Quorum(4), Duration::ZERO).await,
+        Err(DistributeError::Quorum { wanted: 4, jobs: 3 })
+    ));
+    let reopened = store.reopen();
+    crash(system).await;
+    let system = world.builder().open_on(reopened).await.unwrap();
+    let agents = system.task_agents();
+    agents.start(of("any", "any", "wait", None)).await.unwrap();
+    world.gate.add_permits(2);
+    let some = agents.aggregate(&held, Enough::Quorum(2), Duration::from_secs(30)).await.unwrap();
+    assert_eq!((some.done.len(), some.missing.len()), (2, 1), "after a crash, from what names them");
     stop(system).await;
 }

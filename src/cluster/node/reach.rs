@@ -28,6 +28,8 @@ use super::{
 };
 use crate::cluster::{Gateway, NodeName, Outbound};
 
+/// Code of an attempt that the way to the other nodes refused.
+const REFUSED: &str = "activity.refused";
 /// How long a window of messages may take; its outbox offers it again.
 const DELIVER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a command may take to be stored elsewhere.
@@ -123,7 +125,7 @@ impl Reach {
                 Ok(Some(Err(Failure::retryable(Failure::TIMED_OUT, message))))
             }
             Err(FailureKind::Refused(refusal)) => {
-                Ok(Some(Err(Failure::permanent("activity.refused", refusal.to_string()))))
+                Ok(Some(Err(Failure::permanent(REFUSED, refusal.to_string()))))
             }
             // It is gone, or never had it: the attempt is still to be made.
             Ok(_) | Err(_) => Err(()),
