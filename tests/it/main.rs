@@ -29,6 +29,7 @@ mod health;
 mod history;
 mod mailbox;
 mod outbox;
+mod policies;
 mod queue;
 mod recovery;
 #[cfg(feature = "testing")]
