@@ -14,6 +14,7 @@ mod jobs;
 mod msgpack;
 #[cfg(unix)]
 mod place;
+mod policies;
 mod problem;
 mod queues;
 mod request;
@@ -32,6 +33,7 @@ pub use self::{
     desk::{Desk, Gone, Sink, Stop, answer},
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
     jobs::{AddedRow, DeadCountRow, DeadSelect, JobFault, JobHappening, JobOptions, JobRow, JobToldRow},
+    policies::{BreakerRow, LimiterRow},
     problem::Problem,
     queues::{QueueChange, QueueOrder, QueueRow},
     request::Request,

@@ -15,7 +15,7 @@ use stanchion_actors::{
     flags::Flags,
     health::{Health, Stats},
     ids::{Name, NameError, Version},
-    policies::{DurableBreakers, DurableBudgets},
+    policies::{DurableBreakers, DurableBudgets, DurableLimiters},
     queue::{Queue, QueueError},
     store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
@@ -153,6 +153,12 @@ impl System {
     #[must_use]
     pub fn breakers(&self) -> DurableBreakers {
         DurableBreakers::new(Arc::clone(&self.env))
+    }
+
+    /// Rate limiters by name that survive a restart.
+    #[must_use]
+    pub fn limiters(&self) -> DurableLimiters {
+        DurableLimiters::new(Arc::clone(&self.env))
     }
 
     /// Retry budgets by name that survive a restart.

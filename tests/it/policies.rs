@@ -1,18 +1,29 @@
 //! Policies that survive their process: breakers and retry budgets.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
+use serde_json::{Value, json};
 use stanchion::{
-    Builder, Status, System,
-    clock::ManualClock,
+    Activity, ActivityCtx, Builder, Failure, Status, System,
+    clock::{Clock, ManualClock},
     error::Coded,
     ids::Timestamp,
     policies::{BreakerOrder, PolicyError, PolicyState, SavedPolicy},
     port::memory::MemoryStore,
+    queue::{JobStatus, NewJob},
     resilience::{
         breaker::{Breaker, BreakerOptions, BreakerState, Cause, FailureClass, Outcome, StateName},
         budget::{RetryBudget, RetryBudgetOptions},
+        limiter::{LimitKey, LimiterOptions, OnError},
     },
+    task_agent::{AutoPause, TaskAgentConfig},
+    workflow::{Definition, RunStatus, StartRun, Step, WaitingFor},
 };
 
 use crate::kit::{crash, open, stop, task, until, until_async};
@@ -269,5 +280,201 @@ async fn a_retry_budget_that_was_spent_is_spent_after_a_crash() {
     // The control: a budget of another name begins with what is free.
     let fresh = system.retry_budgets().register("other", options).await.unwrap();
     assert!(fresh.try_withdraw(now).is_ok());
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_was_used_up_is_used_up_after_a_crash() {
+    let (store, clock) = (MemoryStore::new(), Arc::new(ManualClock::at(at(0))));
+    let system = builder(&clock).open_on(store.clone()).await.unwrap();
+    let options = LimiterOptions::sliding(3, 60_000);
+    let limiter = system.limiters().register("api", options.clone()).await.unwrap();
+    let key = LimitKey::new("ann", "search");
+    assert_eq!((0..5).filter(|_| limiter.acquire(key, 1, at(0)).is_ok()).count(), 3);
+    system.breakers().flush().await.unwrap();
+    let reopened = store.reopen();
+    crash(system).await;
+    clock.set(at(30));
+    let system = builder(&clock).open_on(reopened).await.unwrap();
+    let limiter = system.limiters().register("api", options.clone()).await.unwrap();
+    let denied = limiter.acquire(key, 1, at(30)).unwrap_err();
+    assert_eq!(denied.retry_after, Some(Duration::from_secs(30)), "the calls of the life before count");
+    // The controls: another key, and another limiter.
+    assert!(limiter.acquire(LimitKey::new("bob", "search"), 1, at(30)).is_ok());
+    let fresh = system.limiters().register("other", options).await.unwrap();
+    assert!(fresh.acquire(key, 1, at(30)).is_ok());
+    assert_eq!(system.limiters().list().len(), 2);
+    assert_eq!(system.limiters().find("nobody").unwrap_err().code(), "limiter.not_found");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limiter_too_large_to_keep_begins_as_it_says_for_state_that_cannot_be_read() {
+    for (on_error, runs) in [(OnError::FailClosed, false), (OnError::FailOpen, true)] {
+        let (store, clock) = (MemoryStore::new(), Arc::new(ManualClock::at(at(0))));
+        let system = builder(&clock).open_on(store.clone()).await.unwrap();
+        let options = LimiterOptions { on_error, ..LimiterOptions::sliding(1, 60_000) };
+        let limiter = system.limiters().register("api", options.clone()).await.unwrap();
+        for n in 0..8_000 {
+            let agent = format!("agent-{n:0>40}");
+            limiter.acquire(LimitKey::new(&agent, "search"), 1, at(0)).unwrap();
+        }
+        system.breakers().flush().await.unwrap();
+        let reopened = store.reopen();
+        crash(system).await;
+        let system = builder(&clock).open_on(reopened).await.unwrap();
+        let limiter = system.limiters().register("api", options).await.unwrap();
+        assert_eq!(limiter.acquire(LimitKey::new("ann", "search"), 1, at(0)).is_ok(), runs, "{on_error:?}");
+        stop(system).await;
+    }
+}
+
+/// Calls through a breaker that it is given once it is registered.
+#[derive(Clone)]
+struct Pay {
+    clock: Arc<ManualClock>,
+    breaker: tokio::sync::watch::Sender<Option<Breaker>>,
+    calls: Arc<AtomicU32>,
+}
+
+impl Activity for Pay {
+    const NAME: &'static str = "pay";
+    type Input = Value;
+    type Output = Value;
+    async fn run(&self, _: ActivityCtx, _: Value) -> Result<Value, Failure> {
+        let mut breaker = self.breaker.subscribe();
+        let breaker = breaker.wait_for(Option::is_some).await.ok().and_then(|breaker| breaker.clone());
+        let Some(breaker) = breaker else { return Err(Failure::permanent("no_breaker", "none is given")) };
+        let permit = breaker.acquire(self.clock.now())?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        permit.finish(Outcome::Success, self.clock.now());
+        Ok(json!("paid"))
+    }
+}
+
+/// What the lives of a program share: the clock and what was called.
+struct World {
+    clock: Arc<ManualClock>,
+    calls: Arc<AtomicU32>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { clock: Arc::new(ManualClock::at(at(0))), calls: Arc::default() }
+    }
+
+    fn builder(&self) -> (Builder, Pay) {
+        let (clock, calls) = (Arc::clone(&self.clock), Arc::clone(&self.calls));
+        let pay = Pay { clock, breaker: tokio::sync::watch::Sender::new(None), calls };
+        (builder(&self.clock).activity(pay.clone()), pay)
+    }
+
+    /// Registers the breaker and gives it to the activity.
+    async fn ready(&self, system: &System, pay: &Pay) -> Breaker {
+        let options = BreakerOptions { wait_duration_in_open_state_ms: 60_000, ..options() };
+        let breaker = system.breakers().register("payments", options).await.unwrap();
+        pay.breaker.send_replace(Some(breaker.clone()));
+        breaker
+    }
+
+    fn calls(&self) -> u32 {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+/// Starts a run of one step without retries and waits until it is parked.
+async fn parked(system: &System) {
+    let definition = Definition::builder("order").step(Step::new("pay").activity("pay")).build();
+    let definition = system.workflows().define(definition.validate().unwrap());
+    system.workflows().start(StartRun::new("r", definition)).await.unwrap();
+    until_async("it waits", || async { status_of(system).await.0 == RunStatus::Waiting }).await;
+}
+
+/// Status of the run; attempts, reason and next time of its step.
+async fn status_of(system: &System) -> (RunStatus, u32, Option<WaitingFor>, Option<i64>) {
+    let run = system.workflows().read("r").await.unwrap();
+    let step = run.state.step_view(&run.definition, 0).unwrap();
+    (run.state.status(), step.attempts, step.waiting_for, step.retry_at_us)
+}
+
+async fn pays_at_60(system: System, world: &World) {
+    let waiting = (RunStatus::Waiting, 1, Some(WaitingFor::Breaker), Some(at(60).0));
+    assert_eq!(status_of(&system).await, waiting, "number, reason and time as before");
+    assert_eq!(world.calls(), 0);
+    world.clock.set(at(60));
+    let run = system.workflows().wait("r").await.unwrap();
+    assert_eq!(run.state.status(), RunStatus::Completed);
+    assert_eq!((status_of(&system).await.1, world.calls()), (2, 1));
+    let mut lines = Vec::new();
+    run.history(system.store().as_ref(), &mut |line| lines.push(line)).await.unwrap();
+    let retries: Vec<_> = lines.iter().filter(|line| line.kind == "retry_scheduled").collect();
+    let [retry] = retries[..] else { panic!("{lines:?}") };
+    assert_eq!((&retry.details["waiting"], retry.attempt), (&json!("breaker"), Some(1)));
+    assert_eq!(retry.details["error"]["code"], "breaker.open");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_behind_an_open_breaker_parks_survives_a_crash_and_resumes_by_itself() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let (builder, pay) = world.builder();
+    let system = builder.open_on(store.clone()).await.unwrap();
+    let breaker = world.ready(&system, &pay).await;
+    fail(&breaker, 5, at(0));
+    parked(&system).await;
+    system.breakers().flush().await.unwrap();
+    let reopened = store.reopen();
+    crash(system).await;
+    world.clock.set(at(30));
+    let (builder, pay) = world.builder();
+    let system = builder.open_on(reopened).await.unwrap();
+    let breaker = world.ready(&system, &pay).await;
+    assert_eq!(breaker.state(), BreakerState::Open { until: at(60) });
+    pays_at_60(system, &world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_behind_an_open_breaker_waits_through_a_restart_on_disk() {
+    let (world, dir) = (World::new(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("store.redb");
+    let (builder, pay) = world.builder();
+    let system = builder.open(&path).await.unwrap();
+    let breaker = world.ready(&system, &pay).await;
+    fail(&breaker, 5, at(0));
+    parked(&system).await;
+    stop(system).await;
+    world.clock.set(at(59));
+    let (builder, pay) = world.builder();
+    let system = builder.open(&path).await.unwrap();
+    let breaker = world.ready(&system, &pay).await;
+    assert_eq!(breaker.acquire(at(59)).unwrap_err().retry_after, Some(Duration::from_secs(1)));
+    pays_at_60(system, &world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_activity_meets_an_open_breaker_goes_back_and_no_failure_is_counted() {
+    let world = World::new();
+    let (builder, pay) = world.builder();
+    let system = builder.open_memory().await.unwrap();
+    let breaker = world.ready(&system, &pay).await;
+    fail(&breaker, 5, at(0));
+    let config = TaskAgentConfig {
+        auto_pause: Some(AutoPause { after_failures: 1, cool_down_ms: 60_000 }),
+        ..TaskAgentConfig::new("a", "q", "pay")
+    };
+    let agent = system.task_agents().start(config).await.unwrap();
+    let queue = system.queue("q").unwrap();
+    let id = queue.enqueue(vec![NewJob::with_input("", &json!(null)).unwrap()]).await.unwrap()[0].id();
+    until_async("it went back", || async {
+        queue.job(id).await.is_ok_and(|view| view.status == JobStatus::Delayed)
+    })
+    .await;
+    until("the agent has counted it", || agent.status().counts.released == 1).await;
+    let status = agent.status();
+    assert_eq!((status.counts.failed, status.failures_in_row, status.pause), (0, 0, None));
+    assert_eq!(world.calls(), 0);
+    world.clock.set(at(60));
+    until_async("it is done", || async { queue.stats().await.is_ok_and(|stats| stats.done == 1) }).await;
+    assert_eq!((world.calls(), queue.stats().await.unwrap().retried), (1, 0));
     stop(system).await;
 }

@@ -7,6 +7,7 @@ use crate::{
     resilience::{
         breaker::{BreakerNotFound, BreakerOptionsError},
         budget::RetryBudgetError,
+        limiter::LimiterOptionsError,
     },
 };
 
@@ -26,6 +27,9 @@ pub enum PolicyError {
     /// There is no breaker of this name.
     #[error(transparent)]
     NotFound(#[from] BreakerNotFound),
+    /// Options of a limiter are refused.
+    #[error(transparent)]
+    Limiter(#[from] LimiterOptionsError),
     /// Options of a retry budget are refused.
     #[error(transparent)]
     Budget(#[from] RetryBudgetError),
@@ -53,6 +57,7 @@ impl Coded for PolicyError {
             Self::Call(error) => error.code(),
             Self::Breaker(error) => error.code(),
             Self::NotFound(error) => error.code(),
+            Self::Limiter(error) => error.code(),
             Self::Budget(error) => error.code(),
             Self::Differs(_) => "policy.differs",
             Self::TooMany { .. } => "policy.too_many",
@@ -65,6 +70,7 @@ impl Coded for PolicyError {
             Self::Call(error) => error.family(),
             Self::Breaker(error) => error.family(),
             Self::NotFound(error) => error.family(),
+            Self::Limiter(error) => error.family(),
             Self::Budget(error) => error.family(),
             Self::Differs(_) | Self::TooMany { .. } => Family::Rejected,
             Self::NotStored(_) => Family::Unknown,

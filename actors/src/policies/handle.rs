@@ -77,7 +77,7 @@ impl DurableBreakers {
     pub fn find(&self, name: &str) -> Result<Breaker, BreakerNotFound> {
         match self.env.policies().find(&PolicyName::Breaker(name.to_owned())) {
             Some(Live::Breaker(breaker)) => Ok(breaker),
-            Some(Live::RetryBudget { .. }) | None => Err(BreakerNotFound(name.to_owned())),
+            Some(Live::Limiter(_) | Live::RetryBudget { .. }) | None => Err(BreakerNotFound(name.to_owned())),
         }
     }
 
@@ -87,7 +87,7 @@ impl DurableBreakers {
         let entries = self.env.policies().all();
         let breaker = |live: &Live| match live {
             Live::Breaker(breaker) => Some(breaker.clone()),
-            Live::RetryBudget { .. } => None,
+            Live::Limiter(_) | Live::RetryBudget { .. } => None,
         };
         entries.iter().filter_map(|entry| breaker(&entry.live)).collect()
     }
@@ -175,7 +175,7 @@ impl DurableBudgets {
         options.validate()?;
         let budget = match stored(&self.env, &policy).await? {
             Some(SavedPolicy::RetryBudget(saved)) => RetryBudget::restore(options.clone(), &saved.snapshot)?,
-            Some(SavedPolicy::Breaker(_)) | None => RetryBudget::new(options.clone())?,
+            Some(_) | None => RetryBudget::new(options.clone())?,
         };
         let budget = Arc::new(budget);
         table.enter(policy, Live::RetryBudget { budget: Arc::clone(&budget), options });
@@ -184,7 +184,7 @@ impl DurableBudgets {
     }
 }
 
-async fn stored(env: &Arc<Env>, name: &PolicyName) -> Result<Option<SavedPolicy>, PolicyError> {
+pub(super) async fn stored(env: &Arc<Env>, name: &PolicyName) -> Result<Option<SavedPolicy>, PolicyError> {
     let address = Address::<PolicyState>::new(env, &name.to_string())?;
     Ok(address.read(|state: &PolicyState| state.saved().cloned()).await?)
 }

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use super::{
-    WINDOW_KEPT_CALLS,
-    record::{SavedBreaker, SavedBudget, SavedPolicy},
+    LIMITER_KEPT_BYTES, WINDOW_KEPT_CALLS,
+    record::{SavedBreaker, SavedBudget, SavedLimiter, SavedPolicy},
 };
 use crate::{
     ids::Timestamp,
     resilience::{
         breaker::Breaker,
         budget::{RetryBudget, RetryBudgetOptions},
+        limiter::Limiter,
     },
+    store::encode,
 };
 
 /// A policy in use.
 #[derive(Clone, Debug)]
 pub(super) enum Live {
     Breaker(Breaker),
+    Limiter(Arc<Limiter>),
     RetryBudget { budget: Arc<RetryBudget>, options: RetryBudgetOptions },
 }
 
@@ -37,6 +40,10 @@ impl Live {
                 let (state, counted) = breaker.mark();
                 Mark { state, counted }
             }
+            Self::Limiter(limiter) => {
+                let stats = limiter.stats();
+                Mark { state: 0, counted: stats.allowed_total.wrapping_add(stats.denied_total) }
+            }
             Self::RetryBudget { budget, .. } => {
                 let stats = budget.stats(now);
                 Mark { state: 0, counted: stats.deposits + stats.withdrawals + stats.denied }
@@ -50,10 +57,22 @@ impl Live {
                 let snapshot = breaker.snapshot(now).with_newest(WINDOW_KEPT_CALLS);
                 SavedPolicy::Breaker(Box::new(SavedBreaker { snapshot, stats: breaker.stats(now) }))
             }
+            Self::Limiter(limiter) => SavedPolicy::Limiter(Box::new(saved_limiter(limiter, now))),
             Self::RetryBudget { budget, .. } => SavedPolicy::RetryBudget(SavedBudget {
                 snapshot: budget.snapshot(),
                 stats: budget.stats(now),
             }),
         }
+    }
+}
+
+fn saved_limiter(limiter: &Limiter, now: Timestamp) -> SavedLimiter {
+    let snapshot = limiter.snapshot(now);
+    // What cannot be encoded is not kept, like what is too large.
+    let fits = encode(&snapshot).is_ok_and(|bytes| bytes.len() <= LIMITER_KEPT_BYTES);
+    SavedLimiter {
+        snapshot: fits.then_some(snapshot),
+        strategy: limiter.options().strategy,
+        stats: limiter.stats(),
     }
 }

@@ -1,4 +1,5 @@
-//! Policies that survive their process: breakers and retry budgets by name, whose state is stored and restored.
+//! Policies that survive their process: breakers, limiters and retry budgets by name, whose state is stored and
+//! restored.
 //!
 //! A policy itself knows nothing of this; it stays a plain struct on the way of calls. The keeper, an actor of the
 //! tree, stores a change of state at once and counts at most once a second. It owns when something is stored and
@@ -7,6 +8,7 @@
 mod error;
 mod handle;
 mod keeper;
+mod limiters;
 mod live;
 mod record;
 mod table;
@@ -14,9 +16,10 @@ mod table;
 pub use error::PolicyError;
 pub use handle::{DurableBreakers, DurableBudgets};
 pub use keeper::{PolicyKeeperActor, PolicyKeeperMsg};
+pub use limiters::DurableLimiters;
 pub use record::{
     BreakerOrder, PolicyCommand, PolicyName, PolicyRejection, PolicyState, SavedBreaker, SavedBudget,
-    SavedPolicy,
+    SavedLimiter, SavedPolicy,
 };
 pub use table::PolicyTable;
 
@@ -24,3 +27,5 @@ pub use table::PolicyTable;
 pub const POLICIES_MAX: usize = 1_024;
 /// Calls kept of a breaker's window at most: the newest.
 pub const WINDOW_KEPT_CALLS: usize = 16_384;
+/// Largest state of a limiter that is kept, in bytes.
+pub const LIMITER_KEPT_BYTES: usize = 256 * 1_024;

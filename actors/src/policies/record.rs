@@ -11,6 +11,7 @@ use crate::{
     resilience::{
         breaker::{BreakerSnapshot, BreakerState, BreakerStats, SavedState},
         budget::{BudgetSnapshot, BudgetStats},
+        limiter::{LimitStrategy, LimiterSnapshot, LimiterStats},
     },
 };
 
@@ -19,6 +20,8 @@ use crate::{
 pub enum PolicyName {
     /// A breaker.
     Breaker(String),
+    /// A limiter.
+    Limiter(String),
     /// A retry budget.
     RetryBudget(String),
 }
@@ -30,6 +33,7 @@ impl PolicyName {
         let (what, name) = key.split_once('/')?;
         match what {
             "breaker" => Some(Self::Breaker(name.to_owned())),
+            "limiter" => Some(Self::Limiter(name.to_owned())),
             "retry_budget" => Some(Self::RetryBudget(name.to_owned())),
             _ => None,
         }
@@ -39,13 +43,14 @@ impl PolicyName {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Breaker(name) | Self::RetryBudget(name) => name,
+            Self::Breaker(name) | Self::Limiter(name) | Self::RetryBudget(name) => name,
         }
     }
 
     fn what(&self) -> &'static str {
         match self {
             Self::Breaker(_) => "breaker",
+            Self::Limiter(_) => "limiter",
             Self::RetryBudget(_) => "retry_budget",
         }
     }
@@ -69,6 +74,21 @@ pub struct SavedBreaker {
     pub stats: BreakerStats,
 }
 
+/// A limiter as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedLimiter {
+    /// What is restored; `None`: it was larger than [`LIMITER_KEPT_BYTES`](super::LIMITER_KEPT_BYTES), and the
+    /// limiter begins as one whose state cannot be read.
+    #[serde(rename = "s")]
+    pub snapshot: Option<LimiterSnapshot>,
+    /// How it counts.
+    #[serde(rename = "l")]
+    pub strategy: LimitStrategy,
+    /// What it showed; counts are of the life that saved it.
+    #[serde(rename = "c")]
+    pub stats: LimiterStats,
+}
+
 /// A retry budget as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedBudget {
@@ -87,6 +107,8 @@ pub struct SavedBudget {
 pub enum SavedPolicy {
     /// A breaker.
     Breaker(Box<SavedBreaker>),
+    /// A limiter.
+    Limiter(Box<SavedLimiter>),
     /// A retry budget.
     RetryBudget(SavedBudget),
 }
@@ -172,7 +194,7 @@ impl Agent for PolicyState {
             PolicyCommand::Save(policy) => self.saved = Some(policy),
             PolicyCommand::Order(order) => match &mut self.saved {
                 Some(SavedPolicy::Breaker(breaker)) => breaker.obey(order),
-                Some(SavedPolicy::RetryBudget(_)) => {
+                Some(SavedPolicy::Limiter(_) | SavedPolicy::RetryBudget(_)) => {
                     return Err(PolicyRejection::NotABreaker(ctx.key().to_owned()));
                 }
                 None => return Err(PolicyRejection::Unknown(ctx.key().to_owned())),

@@ -7,6 +7,7 @@ mod files;
 mod human;
 mod launch;
 mod output;
+mod policy_args;
 mod prepare;
 mod progress;
 mod queue_args;

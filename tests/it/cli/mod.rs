@@ -5,6 +5,7 @@ mod flags;
 mod held;
 mod http;
 mod interrupted;
+mod policies;
 mod program;
 mod queues;
 mod refusals;
