@@ -450,7 +450,7 @@ fn an_observer_hears_of_each_change_of_state_and_may_ask_the_breaker() {
     assert!(!breaker.observe(|| panic!("the first one stays")));
     run(&breaker, "SSFF", at(0));
     assert!(told.try_recv().is_err(), "outcomes alone are no change");
-    run(&breaker, &"F".repeat(6), at(0));
+    run(&breaker, "F", at(0));
     assert!(breaker.acquire(at(0)).is_err());
     drop(breaker.acquire(at(6)).unwrap());
     breaker.force_open(at(6));
