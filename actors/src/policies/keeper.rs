@@ -98,9 +98,13 @@ impl Actor for PolicyKeeperActor {
 impl PolicyKeeperState {
     /// Stores what has changed; the answer is the first reason why something is not stored.
     async fn save(&self, counts_too: bool) -> Result<(), String> {
-        // New commands are refused by now, and what was there when the drain began is stored.
+        // New commands are refused by now; what was there when the drain began is stored.
         if self.env.is_draining() {
-            return Ok(());
+            let due = |entry: &Arc<Entry>| entry.is_due(counts_too, self.env.now()).is_some();
+            return match self.env.policies().all().iter().any(due) {
+                true => Err("the system drains and stores no more of its policies".to_owned()),
+                false => Ok(()),
+            };
         }
         let saves = self.env.policies().all().into_iter().filter_map(|entry| {
             let mark = entry.is_due(counts_too, self.env.now())?;
@@ -121,9 +125,9 @@ impl PolicyKeeperState {
         });
         let outcomes = stream::iter(saves.collect::<Vec<_>>()).buffer_unordered(SAVES_AT_ONCE);
         let outcomes: Vec<_> = outcomes.collect().await;
-        let any = !outcomes.is_empty();
         let wrong = outcomes.into_iter().flatten().next();
-        if any {
+        // Only a look at everything says that nothing is wrong.
+        if counts_too || wrong.is_some() {
             self.vital.tell_wrong(wrong.clone());
         }
         wrong.map_or(Ok(()), Err)

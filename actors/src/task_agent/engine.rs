@@ -90,9 +90,12 @@ impl Engine {
         let life = u64::try_from(self.env.began().0).unwrap_or(0);
         loop {
             let begun = async {
+                // Read and put in force like a change: one that is acknowledged meanwhile stays.
+                let one = self.shared.changing.lock().await;
                 let pause = self.record.read(|state| state.pause().cloned()).await;
                 let pause = pause.map_err(|error| error.to_string())?;
                 self.shared.control.send_modify(|control| control.pause = pause);
+                drop(one);
                 self.queue.release_worker(name, life).await.map_err(|error| error.to_string())
             };
             match begun.await {

@@ -103,7 +103,7 @@ async fn a_breaker_that_nobody_knows_is_refused_with_2() {
     stop(defined(&program, false).await).await;
     let ended = program.run(&["breaker", "open", "nobody", "--json"]);
     assert_eq!(ended.code, Some(2));
-    assert_eq!(ended.errors()[0]["error"]["code"], "policy.unknown");
+    assert_eq!(ended.errors()[0]["code"], "policy.unknown");
     let names: Vec<Value> = program.lines(&["breaker", "ls"]).iter().map(|row| row["name"].clone()).collect();
     assert_eq!(names, ["mail", "pay"], "and is not there afterwards");
     let table = program.run(&["breaker", "ls"]).out;

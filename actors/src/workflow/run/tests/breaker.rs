@@ -39,8 +39,9 @@ fn a_step_behind_an_open_breaker_waits_and_uses_up_no_attempts() {
         assert_eq!(due.events[1], start(0, attempt + 1));
         assert_eq!(view(&run), ("running", attempt + 1, None, None));
     }
-    let mut failing = Run { def: run.def.clone(), state: run.state.clone(), now_us: run.now_us };
+    let state = run.state.clone();
     assert_eq!(run.complete(0, 6, Value::Null).events, [done(0, 6), start(1, 1)]);
+    let mut failing = Run { state, ..run };
     assert!(
         matches!(failing.fail(0, 6).events[0], RunEvent::StepFailed { attempt: 6, .. }),
         "the first failure"
