@@ -59,7 +59,7 @@ impl Failures {
     fn end(&mut self, world: &mut World, plans: &[Plan], key: (u32, bool)) {
         let plan = &plans[key.0 as usize];
         // Each third attempt meets an open breaker, which no policy counts.
-        if world.running[&key].0 % 3 == 0 {
+        if world.running[&key].0.is_multiple_of(3) {
             return world.refuse_attempt(key);
         }
         let fails = !key.1 && self.0[key.0 as usize] < plan.fails;
