@@ -321,7 +321,7 @@ const PURE: [&str; 43] = [
     "supervisors/src/strategy.rs",
 ];
 /// Folders that are pure as a whole.
-const PURE_FOLDERS: [&str; 9] = [
+const PURE_FOLDERS: [&str; 10] = [
     "actors/src/balance/",
     "actors/src/discovery/",
     "actors/src/names/",
@@ -331,6 +331,7 @@ const PURE_FOLDERS: [&str; 9] = [
     "actors/src/workflow/definition/",
     "actors/src/workflow/run/",
     "actors/src/workflow/template/",
+    "src/cluster/link/",
 ];
 
 fn is_pure(path: &str) -> bool {

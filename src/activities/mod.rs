@@ -43,3 +43,18 @@ pub const NAMES: [&str; 5] = ["noop", "echo", "sleep", "fail", "append"];
 pub fn register(builder: Builder) -> Builder {
     builder.activity(Noop).activity(Echo).activity(Sleep).activity(Fail).activity(Append)
 }
+
+/// Registers one of [`NAMES`].
+///
+/// # Errors
+/// The name, when it is none of them.
+pub fn register_one(builder: Builder, name: &str) -> Result<Builder, &str> {
+    match name {
+        "noop" => Ok(builder.activity(Noop)),
+        "echo" => Ok(builder.activity(Echo)),
+        "sleep" => Ok(builder.activity(Sleep)),
+        "fail" => Ok(builder.activity(Fail)),
+        "append" => Ok(builder.activity(Append)),
+        unknown => Err(unknown),
+    }
+}

@@ -3,6 +3,7 @@
 //! It owns the gateway, the link to each peer and the transport below; it refuses to know what an entity is, where
 //! one lives, and who belongs to the cluster: that is built on the calls of the [`Gateway`].
 
+mod coded;
 pub mod frame;
 mod gateway;
 mod identity;

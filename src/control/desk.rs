@@ -14,7 +14,7 @@ use stanchion_actors::{
 };
 
 use super::{
-    entities, flags, jobs, policies,
+    entities, flags, jobs, nodes, policies,
     problem::Problem,
     queues,
     request::Request,
@@ -167,6 +167,10 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         }
         Request::DeadRequeue(select) => jobs::dead_settle(desk, &select, false, sink).await,
         Request::DeadPurge(select) => jobs::dead_settle(desk, &select, true, sink).await,
+        Request::NodeList => nodes::list(desk, sink).await,
+        Request::NodeDrain => nodes::drain(desk, sink).await,
+        Request::Where { name } => nodes::find(desk, &name, sink).await,
+        Request::OnNode { node, request } => nodes::ask(desk, &node, *request, sink).await,
         Request::Backup { to, force } => backup(desk, &to, force, sink).await,
     }
 }

@@ -12,6 +12,7 @@ mod flags;
 mod frame;
 mod jobs;
 mod msgpack;
+mod nodes;
 #[cfg(unix)]
 mod place;
 mod policies;
@@ -22,6 +23,8 @@ mod rows;
 #[cfg(unix)]
 mod server;
 
+#[cfg(feature = "cluster")]
+pub(crate) use self::nodes::collected;
 #[cfg(unix)]
 pub(crate) use self::server::Server;
 #[cfg(unix)]
@@ -33,6 +36,7 @@ pub use self::{
     desk::{Desk, Gone, Sink, Stop, answer},
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
     jobs::{AddedRow, DeadCountRow, DeadSelect, JobFault, JobHappening, JobOptions, JobRow, JobToldRow},
+    nodes::{DrainRow, NodeRow, WhereRow},
     policies::{BreakerRow, LimiterRow},
     problem::Problem,
     queues::{QueueChange, QueueOrder, QueueRow},

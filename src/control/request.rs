@@ -150,6 +150,22 @@ pub enum Request {
     DeadRequeue(DeadSelect),
     /// Forgets dead letters.
     DeadPurge(DeadSelect),
+    /// Lists the nodes of the cluster that this one knows.
+    NodeList,
+    /// Tells a node to end what it has begun and to leave.
+    NodeDrain,
+    /// Where an entity is.
+    Where {
+        /// Its name, as `kind/key` or `kind@node/key`.
+        name: String,
+    },
+    /// Asks the desk of a node of the cluster; `*`: of every node within reach, one after the other.
+    OnNode {
+        /// The node.
+        node: String,
+        /// What it is asked.
+        request: Box<Request>,
+    },
     /// Writes a backup.
     Backup {
         /// The file, as an absolute path.
@@ -184,6 +200,10 @@ impl Request {
             | Self::Cancel { .. }
             | Self::Retry { .. }
             | Self::FlagSet { .. }
+            | Self::NodeList
+            | Self::NodeDrain
+            | Self::Where { .. }
+            | Self::OnNode { .. }
             | Self::BreakerTell { .. }
             // What a queue holds is counted by the queue itself: it is woken, and changes nothing.
             | Self::QueueList

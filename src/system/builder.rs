@@ -14,6 +14,7 @@ use stanchion_actors::{
     env::{Env, EnvParts, Waking},
     flags::Flag,
     ids::Name,
+    names::DurableName,
     persistence::{StoreHandle, StoreOpener},
     policies::PolicyState,
     queue::queue_kind,
@@ -322,6 +323,7 @@ impl Builder {
         let definitions = Arc::new(Definitions::default());
         let mut kinds = self.kinds;
         kinds.push(agent_kind::<Flag>(EntityOptions::default()));
+        kinds.push(agent_kind::<DurableName>(EntityOptions::default()));
         kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
         kinds.push(queue_kind());
         kinds.push(agent_kind::<TaskAgentState>(EntityOptions::default()));

@@ -15,6 +15,7 @@ use stanchion_actors::{
     flags::Flags,
     health::{Health, Stats},
     ids::{Name, NameError, Version},
+    names::DurableNames,
     policies::{DurableBreakers, DurableBudgets, DurableLimiters},
     queue::{Queue, QueueError},
     store::{HistoryPage, Store, StoreError, StoreStats},
@@ -171,6 +172,12 @@ impl System {
     #[must_use]
     pub fn flags(&self) -> Flags {
         Flags::new(Arc::clone(&self.env))
+    }
+
+    /// Names that outlive their owners.
+    #[must_use]
+    pub fn names(&self) -> DurableNames {
+        DurableNames::new(Arc::clone(&self.env))
     }
 
     /// The store in force.

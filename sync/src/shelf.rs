@@ -364,6 +364,14 @@ mod tests {
     }
 
     #[test]
+    fn weights_without_a_limit_never_overflow() {
+        let shelf = shelf(9, u64::MAX);
+        shelf.put("a", Arc::new(1), u64::MAX, 10, 0).0.unwrap();
+        assert_eq!(shelf.put("b", Arc::new(2), 1, 10, 0), (Ok(()), Shed { expired: 0, evicted: 1 }));
+        assert_eq!(shelf.counts().1, 1);
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_neither_loses_a_fresh_put_nor_keeps_one_for_ever() {
         let shelf = shelf(9, 10);
         shelf.put("a", Arc::new(1), 1, 10, 1_000).0.unwrap();

@@ -204,7 +204,8 @@ impl<K: Clone + Eq + Hash, T> SingleFlight<K, T> {
     /// What there is for a rider: the landed value, or the lead.
     fn look(&self, id: u64, ticket: u64, waker: Waker) -> Poll<Option<Arc<T>>> {
         let mut state = lock(&self.state);
-        let Some(flight) = state.flights.get_mut(&id) else { return Poll::Pending };
+        // A flight stays until its last rider has left; without one, working is better than waiting for nobody.
+        let Some(flight) = state.flights.get_mut(&id) else { return Poll::Ready(None) };
         let (answer, stale, mut gone) = match &flight.stage {
             Stage::Landed(value) => {
                 let value = Arc::clone(value);

@@ -85,7 +85,8 @@ struct Waiting {
 
 impl State {
     fn has_room(&self, weight: u64) -> bool {
-        self.inside < self.limits.places && self.weight.saturating_add(weight) <= self.limits.weight
+        let fits = self.weight.checked_add(weight).is_some_and(|sum| sum <= self.limits.weight);
+        fits && self.inside < self.limits.places
     }
 
     fn count(&mut self, weight: u64) {
@@ -351,6 +352,14 @@ mod tests {
         assert_eq!(turnstile.try_enter(2).err(), Some(TurnstileRefusal::Full), "no weight");
         drop(two);
         assert_eq!(load(&turnstile), (0, 0, 0));
+    }
+
+    #[test]
+    fn weights_without_a_limit_never_overflow() {
+        let turnstile = turnstile(9, u64::MAX, 9);
+        let _inside = turnstile.try_enter(u64::MAX).unwrap();
+        assert_eq!(turnstile.try_enter(1).err(), Some(TurnstileRefusal::Full));
+        assert!(turnstile.try_enter(0).is_ok());
     }
 
     #[test]

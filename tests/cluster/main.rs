@@ -1,6 +1,12 @@
 //! Several gateways, over real sockets of loopback: what they promise each other, and what they refuse.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail loudly"
+)]
 
 mod calls;
 mod kit;
@@ -8,5 +14,7 @@ mod load;
 mod nodes;
 mod proxy;
 mod refusals;
+#[cfg(unix)]
+mod stopped;
 mod streams;
 mod twins;

@@ -20,7 +20,10 @@ fn codes_in(folder: &Path, codes: &mut BTreeSet<String>) {
                 let body = body.split("\n    }").next().unwrap();
                 codes.extend(body.split('"').skip(1).step_by(2).filter(|c| is_code(c)).map(str::to_owned));
             }
-            let constants = text.lines().filter(|line| line.contains("const ") && line.contains("str = \""));
+            let constants = text.lines().filter(|line| {
+                // Names of activities look like codes.
+                line.contains("const ") && !line.contains("const NAME:") && line.contains("str = \"")
+            });
             codes.extend(
                 constants.filter_map(|line| line.split('"').nth(1)).filter(|c| is_code(c)).map(str::to_owned),
             );

@@ -28,6 +28,7 @@ mod flags;
 mod health;
 mod history;
 mod mailbox;
+mod names;
 mod outbox;
 mod policies;
 mod queue;

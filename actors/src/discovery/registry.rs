@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -122,16 +123,13 @@ impl Discovery {
     /// [`LeaseError`] when the lease is not held: nothing is left to do.
     pub fn deregister(&mut self, lease: &Lease) -> Result<(Report, Vec<DiscoveryEvent>), LeaseError> {
         let slot = self.held(lease)?;
+        let Some(entry) = self.remove(slot) else { return Err(LeaseError::NotHeld { lease: lease.clone() }) };
         self.count += 1;
-        let (mut stamp, mut events) = (Stamp { incarnation: 0, revision: self.count }, Vec::new());
-        let mut node = NodeId::from("");
-        if let Some(entry) = self.remove(slot) {
-            stamp.incarnation = entry.registration.incarnation;
-            node = entry.registration.node.clone();
-            events.extend(gone(&entry, GoneReason::Deregistered));
-        }
+        let stamp = Stamp { incarnation: entry.registration.incarnation, revision: self.count };
         let body = ReportBody::Withdrawn { id: lease.id.clone() };
-        Ok((Report { node, stamp, age: std::time::Duration::ZERO, body }, events))
+        let events = gone(&entry, GoneReason::Deregistered).into_iter().collect();
+        let report = Report { node: entry.registration.node, stamp, age: Duration::ZERO, body };
+        Ok((report, events))
     }
 
     /// A node is down, in this life and those before: its instances are gone, and nobody registers for it.

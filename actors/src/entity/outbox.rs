@@ -27,6 +27,8 @@ use crate::{
 
 /// Messages of one lane that are on their way together.
 const WINDOW: usize = 64;
+/// Payload of a lane to another node that is on its way together, in bytes, unless it is of one message.
+const FAR_WINDOW_BYTES: usize = 1 << 20;
 /// First and longest wait before a lane that failed is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -268,7 +270,8 @@ impl OutboxState {
             return;
         }
         let Ok(receiver) = receiver else { return self.tidy(sender, to) };
-        let count = lane.waiting.len().min(WINDOW);
+        let far = matches!(receiver, Receiver::There(_));
+        let count = if far { far_window(&lane.waiting) } else { lane.waiting.len().min(WINDOW) };
         if count == 0 {
             return self.tidy(sender, to);
         }
@@ -407,6 +410,17 @@ impl Lane {
             give_back(cell, sender, message, why);
         }
     }
+}
+
+/// How many of those that wait go to another node together: they travel as one message, which has a limit.
+fn far_window(waiting: &VecDeque<OutMessage>) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&OutMessage| {
+        bytes += message.payload.len();
+        bytes <= FAR_WINDOW_BYTES
+    };
+    // One alone may be larger.
+    waiting.iter().take(WINDOW).take_while(fits).count().max(1).min(waiting.len())
 }
 
 /// Where a receiver is.

@@ -1,26 +1,33 @@
 //! What names refuse, and why.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use super::{NameKey, Namespace};
 use crate::{
+    agent::AddressError,
     balance::InstanceId,
-    error::{Coded, Family},
+    error::{CallError, Coded, Family},
+    store::StoreError,
 };
 
 /// A name or namespace is outside its shape.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{what} {given:?} is refused: give {allowed}")]
 #[non_exhaustive]
 pub struct InvalidName {
     /// `name`, `namespace` or `kind`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// Its beginning.
     pub given: String,
     /// What it may be.
-    pub allowed: &'static str,
+    pub allowed: Cow<'static, str>,
 }
 
 impl InvalidName {
     pub(super) fn new(what: &'static str, given: &str, allowed: &'static str) -> Self {
+        let (what, allowed) = (Cow::Borrowed(what), Cow::Borrowed(allowed));
         Self { what, given: given.chars().take(64).collect(), allowed }
     }
 }
@@ -37,7 +44,7 @@ pub struct InvalidMetadata {
 }
 
 /// Why an operation on names changed nothing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamesError {
     /// Somebody has the name, or had it and is about to be respawned.
@@ -93,6 +100,33 @@ pub enum NamesError {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Why a durable name did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DurableNamesError {
+    /// It refused.
+    #[error(transparent)]
+    Names(#[from] NamesError),
+    /// Its entity did not answer.
+    #[error(transparent)]
+    Call(CallError<NamesError>),
+    /// The system does not know the kind of names.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The store did not list its names.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<CallError<NamesError>> for DurableNamesError {
+    fn from(error: CallError<NamesError>) -> Self {
+        match error {
+            CallError::Rejected(refused) => Self::Names(refused),
+            other => Self::Call(other),
+        }
+    }
 }
 
 /// A table cannot have so many shards.
@@ -153,5 +187,24 @@ impl Coded for ShardsError {
     }
     fn family(&self) -> Family {
         Family::Rejected
+    }
+}
+
+impl Coded for DurableNamesError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Names(error) => error.code(),
+            Self::Call(error) => error.code(),
+            Self::Address(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
+    fn family(&self) -> Family {
+        match self {
+            Self::Names(error) => error.family(),
+            Self::Call(error) => error.family(),
+            Self::Address(error) => error.family(),
+            Self::Store(error) => error.family(),
+        }
     }
 }

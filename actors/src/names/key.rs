@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::InvalidName;
+use super::{InvalidName, NamesError};
 
 /// Longest namespace, in bytes.
 const NAMESPACE_MAX_BYTES: usize = 64;
@@ -77,6 +77,11 @@ impl NameKey {
         Ok(Self { namespace, name })
     }
 
+    /// The key of a name that is known, hence was checked.
+    pub(super) fn of(namespace: &Namespace, name: &Arc<str>) -> Self {
+        Self { namespace: namespace.clone(), name: Arc::clone(name) }
+    }
+
     /// Its namespace.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
@@ -120,6 +125,16 @@ pub struct NameRef {
     pub key: NameKey,
     /// Which owning it is: ascends with each, never repeats.
     pub epoch: u64,
+}
+
+impl NameRef {
+    /// Whether it may be used in a namespace.
+    pub(super) fn check_within(&self, namespace: &Namespace) -> Result<(), NamesError> {
+        if self.key.namespace == *namespace {
+            return Ok(());
+        }
+        Err(NamesError::CrossNamespace { key: self.key.clone(), namespace: namespace.clone() })
+    }
 }
 
 /// Whether a text may be a namespace or a kind.

@@ -3,8 +3,9 @@
 //! [`Names`] is the pure core: a name is held by one owner at a time, each owning has an epoch of its own, and a
 //! [`NameRef`] of an earlier epoch is refused. When an owner ends, the name is kept for its respawn or given free, as
 //! its [`Respawn`] policy says. Two namespaces never see each other. [`NameTable`] is the same for many threads, in
-//! shards. Both are data: what they hold is a [`NamesSnapshot`]. They refuse to know actors, clocks and stores: they
-//! say what is to be started and stopped, and start and stop nothing.
+//! shards. Both are data: what they hold is a [`NamesSnapshot`]. They refuse to know actors, clocks and stores.
+//! [`DurableName`] is one name as an agent, [`DurableNames`] the way to them. All of them say what is to be started and
+//! stopped, and start and stop nothing.
 //!
 //! ```
 //! use stanchion_actors::{ids::Timestamp, names::{Exit, Names, AfterEnd, NameKey, NameSpec, Namespace, Respawn}};
@@ -22,7 +23,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod durable;
 mod error;
+mod handle;
 mod key;
 mod metadata;
 mod record;
@@ -36,7 +39,9 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
-pub use error::{InvalidMetadata, InvalidName, NamesError, ShardsError};
+pub use durable::{DurableName, NameAsk, NameCommand, NameReply};
+pub use error::{DurableNamesError, InvalidMetadata, InvalidName, NamesError, ShardsError};
+pub use handle::DurableNames;
 pub use key::{NameKey, NameRef, Namespace};
 pub use metadata::Metadata;
 pub use record::{AfterEnd, Exit, NameRecord, NameSpec, NameState, Respawn};

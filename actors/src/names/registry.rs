@@ -32,7 +32,7 @@ pub struct NamesSnapshot {
 }
 
 /// An owner that has lost its name and is to be stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stopped {
     /// Its reference, refused by now.
@@ -78,10 +78,19 @@ impl Names {
     /// The present reference of a name and its owner; `None`: nobody has it now.
     #[must_use]
     pub fn whereis(&self, namespace: &Namespace, name: &str) -> Option<(NameRef, &InstanceId)> {
-        let record = self.space(namespace)?.record(name)?;
+        let (name, record) = self.space(namespace)?.named(name)?;
         let NameState::Live { owner, .. } = record.state() else { return None };
-        let key = NameKey::new(namespace.clone(), name).ok()?;
+        let key = NameKey::of(namespace, name);
         Some((NameRef { key, epoch: record.epoch() }, owner))
+    }
+
+    /// The owner of a name; `None`: nobody has it now. The quickest way to it.
+    #[must_use]
+    pub fn owner(&self, namespace: &Namespace, name: &str) -> Option<&InstanceId> {
+        match self.space(namespace)?.record(name)?.state() {
+            NameState::Live { owner, .. } => Some(owner),
+            NameState::Recovering { .. } | NameState::Gone => None,
+        }
     }
 
     /// The owner that a reference names, asked from within a namespace.
@@ -89,7 +98,7 @@ impl Names {
     /// # Errors
     /// [`NamesError`]: the reference is of another namespace, its owner has ended, or nobody has the name.
     pub fn resolve(&self, namespace: &Namespace, reference: &NameRef) -> Result<&InstanceId, NamesError> {
-        self.check(namespace, reference)?;
+        reference.check_within(namespace)?;
         let record = self.space(namespace).and_then(|space| space.record(reference.key.name()));
         record.ok_or_else(|| self.forgotten(reference))?.owner(reference)
     }
@@ -174,9 +183,8 @@ impl Names {
                 NameState::Live { owner, .. } => Some(owner.clone()),
                 NameState::Recovering { .. } | NameState::Gone => None,
             };
-            if let Ok(key) = NameKey::new(namespace.clone(), name.clone()) {
-                stopped.push(Stopped { reference: NameRef { key, epoch: record.epoch() }, owner });
-            }
+            let reference = NameRef { key: NameKey::of(namespace, name), epoch: record.epoch() };
+            stopped.push(Stopped { reference, owner });
         }
         stopped.sort_by(|a, b| a.reference.cmp(&b.reference));
         stopped
@@ -202,9 +210,7 @@ impl Names {
         let mut records = Vec::new();
         for (namespace, space) in &self.spaces {
             for (name, record) in space.records() {
-                if let Ok(key) = NameKey::new(namespace.clone(), name.clone()) {
-                    records.push((key, record.clone()));
-                }
+                records.push((NameKey::of(namespace, name), record.clone()));
             }
         }
         records.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -243,7 +249,7 @@ impl Names {
         reference: &NameRef,
         change: impl FnOnce(&mut NameRecord) -> Result<T, NamesError>,
     ) -> Result<T, NamesError> {
-        self.check(namespace, reference)?;
+        reference.check_within(namespace)?;
         if self.space(namespace).and_then(|space| space.record(reference.key.name())).is_none() {
             return Err(self.forgotten(reference));
         }
@@ -264,13 +270,6 @@ impl Names {
             self.spaces.remove(key.namespace());
         }
         answer
-    }
-
-    fn check(&self, namespace: &Namespace, reference: &NameRef) -> Result<(), NamesError> {
-        if reference.key.namespace() == namespace {
-            return Ok(());
-        }
-        Err(NamesError::CrossNamespace { key: reference.key.clone(), namespace: namespace.clone() })
     }
 
     fn forgotten(&self, reference: &NameRef) -> NamesError {

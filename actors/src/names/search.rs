@@ -24,9 +24,19 @@ impl NameSearch {
         Self { metadata: [(key.into(), value.into())].into(), ..Self::default() }
     }
 
+    /// The name, if it is what is looked for.
+    pub(super) fn found(&self, key: NameKey, record: &NameRecord) -> Option<NameFound> {
+        if !self.matches(key.name(), record) {
+            return None;
+        }
+        let reference = NameRef { key, epoch: record.epoch() };
+        Some(NameFound { reference, spec: record.spec().clone(), state: record.state().clone() })
+    }
+
     fn matches(&self, name: &str, record: &NameRecord) -> bool {
         let spec = record.spec();
-        self.kind.as_ref().is_none_or(|kind| spec.kind == *kind)
+        !record.is_gone()
+            && self.kind.as_ref().is_none_or(|kind| spec.kind == *kind)
             && self.prefix.as_ref().is_none_or(|prefix| name.starts_with(&**prefix))
             && (!self.live_only || matches!(record.state(), NameState::Live { .. }))
             && self.metadata.iter().all(|(key, value)| spec.metadata.value(key) == Some(value))
@@ -51,30 +61,15 @@ impl Names {
     #[must_use]
     pub fn search(&self, namespace: &Namespace, search: &NameSearch) -> Vec<NameFound> {
         let Some(space) = self.space(namespace) else { return Vec::new() };
+        let found = |name: &Arc<str>, record: &NameRecord| search.found(NameKey::of(namespace, name), record);
         let mut found: Vec<NameFound> = match search.metadata.iter().next() {
-            None => {
-                space.records().filter_map(|(name, record)| found(namespace, name, record, search)).collect()
-            }
+            None => space.records().filter_map(|(name, record)| found(name, record)).collect(),
             Some((key, value)) => {
                 let names = space.with_item(&(Arc::clone(key), Arc::clone(value))).into_iter().flatten();
-                names.filter_map(|name| found(namespace, name, space.record(name)?, search)).collect()
+                names.filter_map(|name| found(name, space.record(name)?)).collect()
             }
         };
         found.sort_by(|a, b| a.reference.key.cmp(&b.reference.key));
         found
     }
-}
-
-fn found(
-    namespace: &Namespace,
-    name: &Arc<str>,
-    record: &NameRecord,
-    search: &NameSearch,
-) -> Option<NameFound> {
-    if !search.matches(name, record) {
-        return None;
-    }
-    let key = NameKey::new(namespace.clone(), Arc::clone(name)).ok()?;
-    let reference = NameRef { key, epoch: record.epoch() };
-    Some(NameFound { reference, spec: record.spec().clone(), state: record.state().clone() })
 }

@@ -22,6 +22,11 @@ impl Space {
         self.records.get(name)
     }
 
+    /// The record with the name as it is held.
+    pub(super) fn named(&self, name: &str) -> Option<(&Arc<str>, &NameRecord)> {
+        self.records.get_key_value(name)
+    }
+
     pub(super) fn records(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &NameRecord)> {
         self.records.iter()
     }

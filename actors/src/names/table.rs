@@ -85,6 +85,12 @@ impl NameTable {
         shard.whereis(namespace, name).map(|(reference, owner)| (reference, owner.clone()))
     }
 
+    /// As [`Names::owner`].
+    #[must_use]
+    pub fn owner(&self, namespace: &Namespace, name: &str) -> Option<InstanceId> {
+        read(self.shard(namespace, name)).owner(namespace, name).cloned()
+    }
+
     /// As [`Names::resolve`].
     ///
     /// # Errors

@@ -49,6 +49,7 @@ fn a_name_has_one_owner_and_the_refusal_names_it() {
     assert_eq!((error.code(), error.family()), ("names.already_registered", Family::Rejected));
     assert_eq!(error.to_string(), "name shop/a is already registered by actor-1");
     assert_eq!(names.whereis(&shop, "a"), Some((reference.clone(), &"actor-1".into())));
+    assert_eq!((names.owner(&shop, "a"), names.owner(&shop, "b")), (Some(&"actor-1".into()), None));
     names.unregister(&shop, &reference).unwrap();
     assert_eq!((names.whereis(&shop, "a"), names.stats()), (None, NamesStats::default()));
     assert!(names.register(key("shop", "a"), spec(Respawn::Temporary), "actor-2".into(), NOW).is_ok());
@@ -220,7 +221,7 @@ fn names_metadata_and_specifications_outside_their_shape_are_refused() {
     }
     for namespace in [String::new(), "a/b".to_owned(), "a b".to_owned(), "x".repeat(65)] {
         let error = Namespace::new(namespace).unwrap_err();
-        assert_eq!((error.what, error.code()), ("namespace", "names.invalid_name"));
+        assert_eq!((&*error.what, error.code()), ("namespace", "names.invalid_name"));
     }
     let long = "x".repeat(65);
     for (key, value) in
@@ -281,6 +282,7 @@ fn a_table_does_in_shards_what_names_do_in_one() {
     assert_eq!(table.resolve(&shop, &references[0]).unwrap_err().code(), "names.stale_epoch");
     table.respawned(&shop, &next, "actor-2".into(), NOW).unwrap();
     assert_eq!(table.whereis(&shop, "n00"), Some((next.clone(), "actor-2".into())));
+    assert_eq!(table.owner(&shop, "n00"), Some("actor-2".into()));
     table.set_metadata(&shop, &next, Metadata::new([("zone", "eu")]).unwrap()).unwrap();
     assert_eq!(table.search(&shop, &NameSearch::with("zone", "eu")).len(), 1);
     let recovered: Vec<String> =

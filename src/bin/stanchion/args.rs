@@ -39,6 +39,9 @@ pub(crate) struct Cli {
     /// Print JSON Lines on standard output, and errors as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Ask this node of the cluster, through the one whose store it is; * asks every node within reach
+    #[arg(long, global = true, value_name = "NODE")]
+    pub(crate) node: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -113,6 +116,15 @@ pub(crate) enum Command {
     /// Look at dead letters, and settle them
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Join a cluster, and look at its nodes
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Where an entity is
+    Where {
+        /// Its name
+        #[arg(value_name = "KIND/KEY|KIND@NODE/KEY")]
+        entity: String,
+    },
     /// Check every checksum of a store that nobody holds
     Verify,
     /// Write a consistent copy, also while the store is in use
@@ -172,6 +184,29 @@ pub(crate) enum FlagCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Run a node: holds the store, works what is in it, and is reached by the others
+    Start(NodeArgs),
+    /// List the nodes of the cluster
+    Ls,
+    /// End what this node has begun, and leave the cluster
+    Drain,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// Its settings, see docs/CLUSTER.md
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// How long running work may go on after SIGINT, SIGTERM or a drain
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+    /// Allow steps and jobs to run programs
+    #[arg(long)]
+    pub(crate) allow_shell: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct WorkArgs {
     /// Name of the queue; it need not be there yet
@@ -194,6 +229,9 @@ pub(crate) struct WorkArgs {
     /// Allow jobs to run programs
     #[arg(long)]
     pub(crate) allow_shell: bool,
+    /// Allow jobs to reach a host over HTTP; may be given several times
+    #[arg(long = "allow-host", value_name = "HOST[:PORT]", value_parser = host)]
+    pub(crate) allow_hosts: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -303,7 +341,15 @@ impl Command {
             Self::Queue(command) => command.into_request(),
             Self::Job(command) => return command.into_requests(),
             Self::Dead(command) => command.into_request()?,
-            Self::Run(_) | Self::Work(_) | Self::Verify | Self::Restore(_) | Self::Completions { .. } => {
+            Self::Node(NodeCommand::Ls) => Request::NodeList,
+            Self::Node(NodeCommand::Drain) => Request::NodeDrain,
+            Self::Where { entity } => Request::Where { name: entity },
+            Self::Node(NodeCommand::Start(_))
+            | Self::Run(_)
+            | Self::Work(_)
+            | Self::Verify
+            | Self::Restore(_)
+            | Self::Completions { .. } => {
                 return Ok(Vec::new());
             }
         }])

@@ -56,6 +56,10 @@ pub(crate) async fn execute(db: &Path, requests: Vec<Request>, out: &mut Out) ->
 
 fn how(request: &Request) -> Human {
     match request {
+        Request::OnNode { request, .. } => how(request),
+        Request::NodeList => Human::Nodes(false),
+        Request::NodeDrain => Human::Drained,
+        Request::Where { .. } => Human::Where,
         Request::List { .. } => Human::Runs(false),
         Request::Show { .. } => Human::Show,
         Request::EntityList { .. } => Human::Entities(false),

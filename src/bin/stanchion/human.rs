@@ -43,6 +43,12 @@ pub(crate) enum Human {
     DeadCount,
     /// What the work came to.
     Work,
+    /// Nodes, one a row; a head comes before the first.
+    Nodes(bool),
+    /// A node that leaves.
+    Drained,
+    /// Where an entity is.
+    Where,
 }
 
 impl Human {
@@ -79,6 +85,14 @@ impl Human {
             Self::Result => result(value),
             Self::Copy => format!("{} ({} bytes)", text("file"), text("bytes")),
             Self::Verify => verify(value),
+            other => return other.show_work(line, value),
+        })
+    }
+
+    /// Queues, jobs and nodes.
+    fn show_work(&mut self, line: &str, value: &Value) -> Option<String> {
+        let text = |name: &str| clean(value.get(name));
+        Some(match self {
             Self::Breakers(begun) => {
                 let head = ["BREAKER", "CALLS", "OK", "FAILED", "REFUSED", "SLOW", "IN USE", "STATE"];
                 let counts = ["allowed", "successes", "failures", "rejected", "slow_calls"];
@@ -103,6 +117,24 @@ impl Human {
                 let cells = [&*text("name"), pending, delayed, running, done, dead, &oldest, state];
                 headed(begun, &head, &wide(&cells))
             }
+            Self::Nodes(begun) => {
+                let head = row(&["NODE", "STATE", "SILENT", "ADDRESS", "LIFE"]);
+                let silent = match value.get("silent_ms").and_then(Value::as_u64) {
+                    Some(ms) => format!("{ms} ms"),
+                    None => "-".to_owned(),
+                };
+                let cells = [&*text("node"), &text("state"), &silent, &text("address"), &text("life")];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::Drained => format!("{} is draining", text("node")),
+            Self::Where => {
+                let there = match value.get("exists") {
+                    Some(Value::Bool(true)) => "there",
+                    Some(Value::Bool(false)) => "nothing is stored of it",
+                    _ => "its node does not say",
+                };
+                format!("{} is on node {} ({}): {there}", text("entity"), text("node"), text("state"))
+            }
             Self::Id => text("id"),
             Self::Job => serde_json::to_string_pretty(value).unwrap_or_else(|_| line.to_owned()),
             Self::JobTold => format!("{} is {}", text("id"), text("status")),
@@ -123,6 +155,8 @@ impl Human {
                 text("cancelled"),
                 text("lost")
             ),
+            // Shown by the caller.
+            _ => return None,
         })
     }
 }

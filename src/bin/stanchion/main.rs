@@ -6,6 +6,7 @@ mod fault;
 mod files;
 mod human;
 mod launch;
+mod node;
 mod output;
 mod policy_args;
 mod prepare;
@@ -22,8 +23,10 @@ use std::{
     process::ExitCode,
 };
 
+use stanchion::control::Request;
+
 use self::{
-    args::{Cli, Command},
+    args::{Cli, Command, NodeCommand},
     fault::Fault,
     output::Out,
 };
@@ -64,11 +67,19 @@ async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
     let db = cli.db;
     match cli.command {
         Command::Run(args) => run::run(&db, args, &mut out).await,
+        Command::Node(NodeCommand::Start(args)) => node::start(&db, args, &mut out).await,
         Command::Work(args) => work::work(&db, args, &mut out).await,
         Command::Verify => files::verify(&db, &mut out),
         Command::Restore(args) => files::restore(&db, &args, &mut out),
         Command::Completions { shell } => out.text(&args::completions(shell)),
-        command => ask::execute(&db, command.into_requests()?, &mut out).await,
+        command => {
+            let mut requests = command.into_requests()?;
+            if let Some(node) = cli.node {
+                let on = |request| Request::OnNode { node: node.clone(), request: Box::new(request) };
+                requests = requests.into_iter().map(on).collect();
+            }
+            ask::execute(&db, requests, &mut out).await
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use stanchion::{
-    System,
+    Builder, System,
     activities::{self, AllowedHosts},
     control::{Desk, Problem, somebody_listens},
     ids::Name,
@@ -108,11 +108,7 @@ async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str
         .wake_only(name)
         .run_workers(args.workers)
         .activities_at_once(places);
-    if !args.allow_hosts.is_empty() {
-        let hosts = AllowedHosts::parse(&args.allow_hosts)
-            .map_err(|error| Fault::usage(&error.to_string(), "--allow-host", "HOST or HOST:PORT"))?;
-        builder = builder.activity(activities::HttpRequests::new(hosts));
-    }
+    builder = allow_hosts(builder, &args.allow_hosts)?;
     #[cfg(unix)]
     {
         builder = builder.control_socket(true);
@@ -121,6 +117,16 @@ async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str
         }
     }
     builder.open_on_redb(store, db).await.map_err(|error| Fault::of_open(&error, db))
+}
+
+/// Registers `http.request` if a host is allowed.
+pub(crate) fn allow_hosts(builder: Builder, hosts: &[String]) -> Result<Builder, Fault> {
+    if hosts.is_empty() {
+        return Ok(builder);
+    }
+    let hosts = AllowedHosts::parse(hosts)
+        .map_err(|error| Fault::usage(&error.to_string(), "--allow-host", "HOST or HOST:PORT"))?;
+    Ok(builder.activity(activities::HttpRequests::new(hosts)))
 }
 
 /// Prints a result.

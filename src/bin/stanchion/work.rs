@@ -12,7 +12,13 @@ use stanchion::{
 };
 
 use super::{
-    args::WorkArgs, fault::Fault, human::Human, launch, output::Out, report::INTERRUPTED, run::open,
+    args::WorkArgs,
+    fault::Fault,
+    human::Human,
+    launch,
+    output::Out,
+    report::INTERRUPTED,
+    run::{allow_hosts, open},
     signals::Signals,
 };
 
@@ -39,7 +45,7 @@ pub(crate) async fn work(db: &Path, args: WorkArgs, out: &mut Out) -> Result<u8,
     let store = open(db).await?;
     let places = usize::try_from(args.agents).unwrap_or(usize::MAX);
     let mut builder = activities::register(System::builder()).wake_kind(QUEUE_KIND);
-    builder = builder.activities_at_once(places);
+    builder = allow_hosts(builder.activities_at_once(places), &args.allow_hosts)?;
     #[cfg(unix)]
     {
         builder = builder.control_socket(true);
@@ -85,6 +91,10 @@ async fn attend(
             _ = system.drain(args.drain_timeout) => {}
             () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
         }
+    }
+    // The queue knows the end of a job a moment before its agent has counted it.
+    for agent in &agents {
+        agent.drain(args.drain_timeout).await;
     }
     let mut row = WorkRow {
         queue: args.queue.clone(),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::frame::{Head, Packet};
 
 const SECOND: u64 = 1_000_000;
 
@@ -108,7 +109,8 @@ fn what_was_not_acknowledged_is_sent_again_and_delivered_once() {
     let packet = a.transmit(0).unwrap();
     b.receive(packet, 0).unwrap();
     // The stream breaks before the acknowledgement.
-    (a.detach(), b.detach());
+    a.detach();
+    b.detach();
     a.offer(durable("three")).unwrap();
     a.attach(3, SECOND);
     b.attach(4, SECOND);
@@ -199,8 +201,10 @@ fn a_withdrawn_call_says_whether_it_was_sent_and_gives_its_credit_back() {
     while a.transmit(0).is_some() {}
     assert_eq!(a.withdraw(ids[0]), End::Lost);
     assert_eq!(a.withdraw(ids[3]), End::NotSent);
-    (a.detach(), b.detach());
-    (a.attach(3, 0), b.attach(4, 0));
+    a.detach();
+    b.detach();
+    a.attach(3, 0);
+    b.attach(4, 0);
     settle(&mut a, &mut b, 0);
     // The withdrawn one gave its place in the window to the next.
     assert_eq!(requests(&mut b).iter().map(|r| r.id).collect::<Vec<_>>(), vec![ids[1], ids[2]]);

@@ -8,7 +8,9 @@ mod event;
 mod inbound;
 mod limits;
 mod outbound;
+mod receive;
 mod transit;
+mod transmit;
 
 #[cfg(test)]
 mod link_tests;
@@ -31,13 +33,12 @@ pub(crate) use self::{
     limits::micros,
 };
 use self::{
-    inbound::{LaneIn, Whole},
+    inbound::LaneIn,
     outbound::{LaneOut, Message},
     transit::Transit,
 };
 use crate::cluster::frame::{
-    Credit, ENTITY_MAX_BYTES, Frame, Head, Hello, Kind, Lane, Nack, NackReason, Packet, StreamToken,
-    TRACE_MAX_BYTES,
+    Credit, ENTITY_MAX_BYTES, Frame, Hello, Kind, Lane, Nack, NackReason, StreamToken, TRACE_MAX_BYTES,
 };
 
 /// A frame that is not acknowledged.
@@ -218,11 +219,6 @@ impl Link {
     /// Gives up a request; says whether it may have been applied. It has no other end then.
     pub(crate) fn withdraw(&mut self, id: u64) -> End {
         self.open.remove(&id);
-        self.take_back(id)
-    }
-
-    /// Removes what is left of request `id` from what is sent or sent again.
-    fn take_back(&mut self, id: u64) -> End {
         match self.requests.remove(id) {
             Some((_, begun)) => {
                 if begun {
@@ -273,244 +269,6 @@ impl Link {
         if let Some(cost) = self.handling.remove(&id) {
             self.requests_in.release(cost);
         }
-    }
-
-    /// Takes what the peer sent. After a fault the stream is to be closed.
-    pub(crate) fn receive(&mut self, packet: Packet, now_us: u64) -> Result<(), Fault> {
-        let Packet { head, frames } = packet;
-        let late_us = self.transit.excess_us(head.sent_us, now_us);
-        self.take_head(&head)?;
-        for frame in frames {
-            self.take_frame(frame, late_us, now_us)?;
-        }
-        self.heard_us = now_us;
-        if self.stream.as_ref().is_some_and(|stream| stream.heard_hello) {
-            self.turn(LinkState::Up);
-        }
-        Ok(())
-    }
-
-    fn take_head(&mut self, head: &Head) -> Result<(), Fault> {
-        if head.ack >= self.next_seq {
-            return Err(Fault::Ack);
-        }
-        while self.unacked.front().is_some_and(|sent| sent.frame.seq <= head.ack) {
-            if let Some(sent) = self.unacked.pop_front() {
-                self.unacked_bytes = self.unacked_bytes.saturating_sub(sent.frame.body.len());
-                self.resent = self.resent.saturating_sub(1);
-            }
-        }
-        self.requests.grant(head.requests);
-        self.answers.grant(head.answers);
-        Ok(())
-    }
-
-    fn take_frame(&mut self, frame: Frame, late_us: u64, now_us: u64) -> Result<(), Fault> {
-        let heard = self.stream.as_ref().is_some_and(|stream| stream.heard_hello);
-        if (frame.kind == Kind::Hello) == heard {
-            return Err(Fault::Greeting);
-        }
-        match frame.kind {
-            Kind::Hello => self.greet(&frame.body),
-            Kind::Goodbye => {
-                self.events.push_back(LinkEvent::Goodbye);
-                Ok(())
-            }
-            Kind::Call
-            | Kind::Cast
-            | Kind::Reply
-            | Kind::Nack
-            | Kind::Durable
-            | Kind::Gossip
-            | Kind::Void => self.take_numbered(frame, late_us, now_us),
-        }
-    }
-
-    fn greet(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let hello: Hello = rmp_serde::from_slice(body).map_err(|_| Fault::Greeting)?;
-        self.peer_message_max = usize::try_from(hello.message_max_bytes).unwrap_or(usize::MAX);
-        if let Some(stream) = &mut self.stream {
-            stream.heard_hello = true;
-        }
-        self.events.push_back(LinkEvent::Greeted(hello));
-        Ok(())
-    }
-
-    fn take_numbered(&mut self, frame: Frame, late_us: u64, now_us: u64) -> Result<(), Fault> {
-        if frame.seq <= self.last_received {
-            self.stats.duplicates += 1;
-            self.owe_ack(now_us);
-            return Ok(());
-        }
-        if frame.seq != self.last_received + 1 {
-            return Err(Fault::Gap);
-        }
-        let deadline_us = frame.deadline_us.map(|left| now_us.saturating_add(left.saturating_sub(late_us)));
-        let message_max = self.limits.message_max_bytes;
-        let seq = frame.seq;
-        let whole = match frame.kind.lane() {
-            Some(Lane::Requests) => self.requests_in.accept(frame, deadline_us, message_max)?,
-            Some(Lane::Answers) => self.answers_in.accept(frame, None, message_max)?,
-            None => {
-                self.requests_in.withdrawn(frame.id, frame.total)?;
-                None
-            }
-        };
-        self.last_received = seq;
-        self.stats.frames_received += 1;
-        self.owe_ack(now_us);
-        if let Some(whole) = whole {
-            self.deliver(whole, now_us);
-        }
-        Ok(())
-    }
-
-    fn owe_ack(&mut self, now_us: u64) {
-        self.ack_owed_frames += 1;
-        self.ack_owed_us.get_or_insert(now_us);
-    }
-
-    fn deliver(&mut self, whole: Whole, now_us: u64) {
-        let Whole { kind, id, entity, deadline_us, traceparent, body, cost } = whole;
-        match kind {
-            Kind::Reply | Kind::Nack => {
-                self.answers_in.release(cost);
-                self.end_by_answer(kind, id, body);
-            }
-            _ if deadline_us.is_some_and(|deadline| deadline <= now_us) => {
-                self.stats.expired_in += 1;
-                self.handling.insert(id, cost);
-                if matches!(kind, Kind::Call | Kind::Durable) {
-                    self.answer(id, Err(Nack::new(NackReason::Expired, "the deadline passed under way")));
-                } else {
-                    self.finished(id);
-                }
-            }
-            _ => {
-                self.handling.insert(id, cost);
-                let request = Request { kind, id, entity, deadline_us, traceparent, body };
-                self.events.push_back(LinkEvent::Request(request));
-            }
-        }
-    }
-
-    fn end_by_answer(&mut self, kind: Kind, id: u64, body: Bytes) {
-        if self.open.remove(&id).is_none() {
-            return;
-        }
-        let unreadable = || Nack::new(NackReason::Unknown, "the refusal cannot be read");
-        let end = match kind {
-            Kind::Reply => End::Reply(body),
-            _ => End::Nack(rmp_serde::from_slice(&body).unwrap_or_else(|_| unreadable())),
-        };
-        self.events.push_back(LinkEvent::Ended(id, end));
-    }
-
-    /// The next packet for the stream, if there is something to say. To be asked until there is nothing.
-    pub(crate) fn transmit(&mut self, now_us: u64) -> Option<Packet> {
-        let stream = self.stream.as_mut()?;
-        let (token, heard) = (stream.token, stream.heard_hello);
-        let mut frames = Vec::new();
-        if !stream.said_hello {
-            stream.said_hello = true;
-            frames.push(Frame::new(Kind::Hello, 0, write(&self.hello)));
-        }
-        if heard {
-            self.fill(&mut frames, now_us);
-        }
-        if frames.is_empty() && now_us < self.due_us() {
-            return None;
-        }
-        Some(Packet { head: self.head(token, now_us), frames })
-    }
-
-    /// Says goodbye on the stream.
-    pub(crate) fn goodbye(&mut self, now_us: u64) -> Option<Packet> {
-        let token = self.stream.as_ref()?.token;
-        Some(Packet {
-            head: self.head(token, now_us),
-            frames: vec![Frame::new(Kind::Goodbye, 0, Bytes::new())],
-        })
-    }
-
-    fn head(&mut self, token: StreamToken, now_us: u64) -> Head {
-        self.said_us = now_us;
-        self.ack_owed_us = None;
-        self.ack_owed_frames = 0;
-        let window = self.window();
-        Head {
-            token,
-            sent_us: now_us,
-            ack: self.last_received,
-            requests: self.requests_in.announce(window),
-            answers: self.answers_in.announce(window),
-        }
-    }
-
-    fn window(&self) -> Credit {
-        Credit { bytes: self.limits.window_bytes, frames: self.limits.window_frames }
-    }
-
-    /// When a packet without frames is due: heartbeat, acknowledgement or credit.
-    fn due_us(&self) -> u64 {
-        let window = self.window();
-        let owes = self.requests_in.owes_credit(window) || self.answers_in.owes_credit(window);
-        if owes || self.ack_owed_frames > window.frames / 4 {
-            return 0;
-        }
-        let ack = self.ack_owed_us.map(|since| since.saturating_add(micros(self.limits.ack_delay)));
-        let heartbeat = self.said_us.saturating_add(micros(self.limits.heartbeat));
-        ack.map_or(heartbeat, |ack| ack.min(heartbeat))
-    }
-
-    fn fill(&mut self, frames: &mut Vec<Frame>, now_us: u64) {
-        let mut bytes = 0;
-        while bytes < self.limits.packet_bytes {
-            let Some(frame) = self.next_frame(now_us) else {
-                break;
-            };
-            bytes += frame.body.len() + 128;
-            frames.push(frame);
-        }
-    }
-
-    fn next_frame(&mut self, now_us: u64) -> Option<Frame> {
-        if let Some(sent) = self.unacked.get_mut(self.resent) {
-            self.resent += 1;
-            self.stats.frames_resent += 1;
-            return Some(again(sent, &mut self.unacked_bytes, now_us));
-        }
-        if let Some(id) = self.voids.pop_front() {
-            return Some(self.number(Frame::new(Kind::Void, id, Bytes::new()), None));
-        }
-        for message in self.requests.take_expired(now_us) {
-            self.stats.expired_out += 1;
-            if self.open.remove(&message.id).is_some() {
-                self.events.push_back(LinkEvent::Ended(message.id, End::Expired));
-            }
-        }
-        let piece_bytes = self.limits.piece_bytes;
-        if let Some(taken) = self.answers.take(piece_bytes, now_us) {
-            if taken.complete {
-                self.finished(taken.frame.id);
-            }
-            return Some(self.number(taken.frame, None));
-        }
-        let taken = self.requests.take(piece_bytes, now_us)?;
-        if let Some(open) = self.open.get_mut(&taken.frame.id).filter(|_| taken.complete) {
-            open.sent = true;
-        }
-        Some(self.number(taken.frame, taken.deadline_us))
-    }
-
-    fn number(&mut self, mut frame: Frame, deadline_us: Option<u64>) -> Frame {
-        frame.seq = self.next_seq;
-        self.next_seq += 1;
-        self.stats.frames_sent += 1;
-        self.unacked_bytes += frame.body.len();
-        self.unacked.push_back(Sent { frame: frame.clone(), deadline_us });
-        self.resent += 1;
-        frame
     }
 
     /// Judges the peer's silence.
@@ -571,18 +329,6 @@ impl Link {
         self.handling.clear();
         self.state = LinkState::Lost;
     }
-}
-
-/// The frame to be sent again: what is left of its deadline changes, and one that expired goes empty.
-fn again(sent: &mut Sent, unacked_bytes: &mut usize, now_us: u64) -> Frame {
-    if let Some(deadline) = sent.deadline_us {
-        sent.frame.deadline_us = Some(deadline.saturating_sub(now_us));
-        if deadline <= now_us && !sent.frame.more {
-            *unacked_bytes = unacked_bytes.saturating_sub(sent.frame.body.len());
-            empty(sent);
-        }
-    }
-    sent.frame.clone()
 }
 
 /// Makes a withdrawn frame hold nothing but its number.

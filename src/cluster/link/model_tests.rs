@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::cluster::frame::Packet;
 
 /// A small deterministic generator (SplitMix64).
 struct Draw(u64);

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     cluster::{Handler, Incoming, IncomingDurable, Nack, NackReason, NodeId},
-    control::{Desk, Gone, Problem, Request, Sink, Stop, answer},
+    control::{Desk, Request, collected},
 };
 
 /// A call without a deadline of its own; the gateway gives each one.
@@ -250,27 +250,11 @@ fn stands_for(node: &str, sender: &Name) -> Origin {
     Origin::Session(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
-/// Collects the lines of an answer.
-#[derive(Default)]
-struct Lines(Vec<String>);
-
-impl Sink for Lines {
-    async fn put(&mut self, line: String) -> Result<(), Gone> {
-        self.0.push(line);
-        Ok(())
-    }
-}
-
 /// The lines of the answer and what ended them, encoded.
 async fn ask_desk(desk: &Desk, request: &[u8]) -> Result<Bytes, FailureKind> {
     let malformed = |error: &dyn ToString| FailureKind::Refused(Refusal::Malformed(error.to_string()));
     let request = decode::<Request>(request).map_err(|error| malformed(&error))?;
-    let mut lines = Lines::default();
-    let problem: Option<Problem> = match answer(desk, request, &mut lines).await {
-        Ok(()) | Err(Stop::Gone(_)) => None,
-        Err(Stop::Problem(problem)) => Some(problem),
-    };
-    encode(&(lines.0, problem)).map(Bytes::from).map_err(|error| malformed(&error))
+    encode(&collected(desk, request).await).map(Bytes::from).map_err(|error| malformed(&error))
 }
 
 fn nack(reason: NackReason, what: &str) -> Nack {

@@ -14,11 +14,14 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName},
+    },
 };
-use url::Url;
 
-use super::{error::ConnectError, request::HttpResponse};
+use super::{error::ConnectError, options::Checked, request::HttpResponse};
 use crate::connect::pool::Manage;
 
 /// Opens connections to one upstream.
@@ -55,13 +58,14 @@ pub(super) enum ExchangeError {
 impl Dial {
     /// # Errors
     /// A text: the machine's root certificates cannot be read, or the host is no name for TLS.
-    pub(super) fn new(base: &Url, timeout: Duration, scope: TaskScope) -> Result<Self, String> {
+    pub(super) fn new(options: &Checked, scope: TaskScope) -> Result<Self, String> {
+        let (base, timeout) = (&options.base, options.connect_timeout);
         // A URL of http or https has a host and a known port; an IPv6 address is dialled without its brackets.
         let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = base.port_or_known_default().unwrap_or_default();
         let tls = if base.scheme() == "https" {
             let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
-            Some((TlsConnector::from(tls_config()?), name))
+            Some((TlsConnector::from(tls_config(options.roots.as_deref())?), name))
         } else {
             None
         };
@@ -155,17 +159,22 @@ fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
     inner.to_string()
 }
 
-/// TLS 1.2 and 1.3 with the machine's root certificates.
-fn tls_config() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (usable, _) = roots.add_parsable_certificates(found.certs);
+/// TLS 1.2 and 1.3 with these roots, or the machine's.
+fn tls_config(roots: Option<&[CertificateDer<'static>]>) -> Result<Arc<ClientConfig>, String> {
+    let (certificates, fault) = match roots {
+        Some(roots) => (roots.to_vec(), None),
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            (found.certs, found.errors.first().map(ToString::to_string))
+        }
+    };
+    let mut store = RootCertStore::empty();
+    let (usable, _) = store.add_parsable_certificates(certificates);
     if usable == 0 {
-        let why = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
-        return Err(format!("no root certificates: {why}"));
+        return Err(format!("no root certificates: {}", fault.unwrap_or_else(|| "none found".to_owned())));
     }
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    Ok(Arc::new(config.with_root_certificates(store).with_no_client_auth()))
 }

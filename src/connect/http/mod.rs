@@ -17,6 +17,7 @@
 
 mod adapter;
 mod conn;
+mod counts;
 mod error;
 mod options;
 mod path;
@@ -26,14 +27,15 @@ mod upstream;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
 use futures_util::future::join_all;
 pub use hyper::{HeaderMap, Method, StatusCode, header};
-use stanchion_actors::task::TaskScope;
+use stanchion_actors::{env::Env, task::TaskScope};
 
+#[cfg(feature = "activities")]
 pub(crate) use self::adapter::idempotency_value;
 pub use self::{
     adapter::{HttpAdapter, HttpCallError, IDEMPOTENCY_HEADER, Transport, status_verdict},
@@ -54,6 +56,8 @@ pub struct Http {
 #[derive(Debug)]
 struct Registered {
     scope: TaskScope,
+    /// Where health and numbers are written down as well.
+    env: Option<Weak<Env>>,
     upstreams: RwLock<BTreeMap<String, Upstream>>,
 }
 
@@ -61,7 +65,18 @@ impl Http {
     /// Without upstreams; the tasks of those to come live below `owner`.
     #[must_use]
     pub fn new(owner: &TaskScope) -> Self {
-        let shared = Registered { scope: owner.child("http"), upstreams: RwLock::default() };
+        Self::with(owner, None)
+    }
+
+    /// As [`new`](Self::new), as a part of a system: each upstream is listed in its health and statistics, under the name
+    /// `http/` and its own.
+    #[must_use]
+    pub fn of(env: &Arc<Env>) -> Self {
+        Self::with(env.tasks(), Some(Arc::downgrade(env)))
+    }
+
+    fn with(owner: &TaskScope, env: Option<Weak<Env>>) -> Self {
+        let shared = Registered { scope: owner.child("http"), env, upstreams: RwLock::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -78,7 +93,9 @@ impl Http {
         if upstreams.contains_key(name) {
             return Err(RegisterError::Duplicate(name.to_owned()));
         }
-        let upstream = Upstream::start(name, options, &self.shared.scope)?;
+        let env = self.shared.env.as_ref().and_then(Weak::upgrade);
+        let vital = env.map(|env| env.vitals().begin(&format!("http/{name}")));
+        let upstream = Upstream::start(name, options, &self.shared.scope, vital)?;
         upstreams.insert(name.to_owned(), upstream.clone());
         Ok(upstream)
     }

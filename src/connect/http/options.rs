@@ -8,6 +8,7 @@ use hyper::{
 };
 use serde::{Deserialize, Serialize};
 use stanchion_actors::error::{Coded, Family};
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 use super::{path::within, request::sendable};
@@ -46,6 +47,8 @@ pub struct UpstreamOptions {
     pub body_max_bytes: u64,
     /// Headers of every request; a request may set others, and replace these.
     pub headers: BTreeMap<String, String>,
+    /// Certificates in PEM that are trusted for https instead of the machine's.
+    pub ca_pem: Option<String>,
     /// How its health is watched; none: it is never taken for down.
     pub probe: Option<ProbeOptions>,
 }
@@ -82,6 +85,7 @@ impl Default for UpstreamOptions {
             attempt_timeout_ms: 30_000,
             body_max_bytes: 8 << 20,
             headers: BTreeMap::new(),
+            ca_pem: None,
             probe: None,
         }
     }
@@ -140,6 +144,8 @@ pub(super) struct Checked {
     pub(super) connect_timeout: Duration,
     pub(super) attempt_timeout: Duration,
     pub(super) body_max_bytes: usize,
+    /// Trusted instead of the machine's.
+    pub(super) roots: Option<Vec<CertificateDer<'static>>>,
     pub(super) probe: Option<ProbeOptions>,
 }
 
@@ -175,6 +181,7 @@ impl UpstreamOptions {
         let mut faults = Vec::new();
         let base = self.base().map_err(|fault| faults.push(fault)).ok();
         let headers = self.header_map(&mut faults);
+        let roots = self.roots().map_err(|fault| faults.push(fault)).unwrap_or_default();
         self.check_numbers(&mut faults);
         if let (Some(probe), Some(base)) = (&self.probe, &base)
             && let Err(error) = within(base, &probe.path)
@@ -189,6 +196,7 @@ impl UpstreamOptions {
                 connect_timeout: Duration::from_millis(self.connect_timeout_ms),
                 attempt_timeout: Duration::from_millis(self.attempt_timeout_ms),
                 body_max_bytes: usize::try_from(self.body_max_bytes).unwrap_or(usize::MAX),
+                roots,
                 probe: self.probe.clone(),
             }),
             _ => Err(OptionsError { faults }),
@@ -227,6 +235,14 @@ impl UpstreamOptions {
             url.set_path(&path);
         }
         Ok(url)
+    }
+
+    fn roots(&self) -> Result<Option<Vec<CertificateDer<'static>>>, OptionFault> {
+        let Some(pem) = &self.ca_pem else { return Ok(None) };
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+        let certificates = read.ok().filter(|certificates| !certificates.is_empty());
+        let hint = "give one or more certificates in PEM";
+        certificates.map(Some).ok_or_else(|| wrong("ca_pem", "no list of certificates", hint))
     }
 
     fn header_map(&self, faults: &mut Vec<OptionFault>) -> HeaderMap {

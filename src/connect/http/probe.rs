@@ -1,10 +1,7 @@
 //! The tasks of an upstream: one asks how it fares, one closes what is idle for too long.
 
 use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -39,6 +36,7 @@ async fn reap(shared: Weak<Shared>, every: Duration) {
         sleep(every).await;
         let Some(shared) = shared.upgrade() else { return };
         shared.pool.reap();
+        shared.counts.gauge(&shared.pool.stats());
     }
 }
 
@@ -81,7 +79,7 @@ impl Shared {
         match finding {
             Finding::Good => self.tell(UpstreamHealth::Up),
             Finding::Bad(cause) => {
-                self.counters.probes_failed.fetch_add(1, Ordering::Relaxed);
+                self.counts.probe_failed();
                 self.tell(UpstreamHealth::Down { cause: Arc::from(cause), since: Instant::now() });
                 self.pool.evict_idle();
             }
@@ -99,6 +97,7 @@ impl Shared {
                 tracing::warn!(upstream = %self.name, %cause, "upstream is down");
             }
         }
+        self.counts.tell(&health);
         self.health.send_replace(health);
     }
 

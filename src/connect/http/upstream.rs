@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,10 @@ use hyper::{
     HeaderMap, Method, Request,
     header::{HOST, HeaderValue},
 };
-use stanchion_actors::task::{CancelToken, TaskScope};
+use stanchion_actors::{
+    health::Vital,
+    task::{CancelToken, TaskScope},
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
@@ -23,6 +26,7 @@ use url::{Position, Url};
 
 use super::{
     conn::{Dial, ExchangeError},
+    counts::Counts,
     error::{HttpError, RegisterError},
     options::{Checked, UpstreamOptions},
     path::within,
@@ -65,14 +69,6 @@ pub struct UpstreamStats {
     pub probes_failed: u64,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    answered: AtomicU64,
-    errors: AtomicU64,
-    timeouts: AtomicU64,
-    pub(super) probes_failed: AtomicU64,
-}
-
 /// One upstream that is registered. Clones are the same.
 #[derive(Clone)]
 pub struct Upstream {
@@ -87,7 +83,7 @@ pub(super) struct Shared {
     pub(super) health: watch::Sender<UpstreamHealth>,
     /// Rung when a request found no connection: the next probe runs at once.
     pub(super) suspicion: Notify,
-    pub(super) counters: Counters,
+    pub(super) counts: Counts,
     cut: CancelToken,
     scope: TaskScope,
 }
@@ -112,12 +108,13 @@ impl Upstream {
         name: &str,
         options: &UpstreamOptions,
         owner: &TaskScope,
+        vital: Option<Vital>,
     ) -> Result<Self, RegisterError> {
         let faulty = |error| RegisterError::Options { upstream: name.to_owned(), error };
         let options = options.check().map_err(faulty)?;
         let scope = owner.child(name);
         let roots = |cause| RegisterError::Roots { upstream: name.to_owned(), cause };
-        let dial = Dial::new(&options.base, options.connect_timeout, scope.clone()).map_err(roots)?;
+        let dial = Dial::new(&options, scope.clone()).map_err(roots)?;
         // Checked above: a pool of this size exists, and a host is a header value.
         let pool = Pool::new(dial, options.pool).map_err(|error| roots(error.to_string()))?;
         let host = HeaderValue::try_from(&options.base[Position::BeforeHost..Position::AfterPort]);
@@ -129,7 +126,7 @@ impl Upstream {
             pool,
             health: watch::Sender::new(UpstreamHealth::Up),
             suspicion: Notify::new(),
-            counters: Counters::default(),
+            counts: Counts::new(vital),
             cut: CancelToken::new(),
             scope,
         });
@@ -168,7 +165,8 @@ impl Upstream {
     ) -> Result<HttpResponse, HttpError> {
         let within = attempt_timeout.min(self.shared.options.attempt_timeout);
         let result = self.shared.attempt(request, within).await;
-        self.shared.count(&result);
+        let pool = self.shared.pool.stats();
+        self.shared.counts.count(&result, &pool);
         result
     }
 
@@ -194,14 +192,7 @@ impl Upstream {
     /// Its numbers at this moment.
     #[must_use]
     pub fn stats(&self) -> UpstreamStats {
-        let counters = &self.shared.counters;
-        UpstreamStats {
-            pool: self.shared.pool.stats(),
-            answered: counters.answered.load(Ordering::Relaxed),
-            errors: counters.errors.load(Ordering::Relaxed),
-            timeouts: counters.timeouts.load(Ordering::Relaxed),
-            probes_failed: counters.probes_failed.load(Ordering::Relaxed),
-        }
+        self.shared.counts.stats(self.shared.pool.stats())
     }
 
     /// How it fares.
@@ -234,19 +225,6 @@ impl Upstream {
 }
 
 impl Shared {
-    fn count(&self, result: &Result<HttpResponse, HttpError>) {
-        let counters = &self.counters;
-        match result {
-            Ok(_) => counters.answered.fetch_add(1, Ordering::Relaxed),
-            Err(error) => {
-                if matches!(error, HttpError::AttemptTimeout { .. }) {
-                    counters.timeouts.fetch_add(1, Ordering::Relaxed);
-                }
-                counters.errors.fetch_add(1, Ordering::Relaxed)
-            }
-        };
-    }
-
     async fn attempt(&self, request: HttpRequest, within: Duration) -> Result<HttpResponse, HttpError> {
         let request = self.encode(request)?;
         self.refuse_while_down()?;

@@ -80,7 +80,9 @@ impl<K: Clone + Eq + Hash, V> State<K, V> {
     /// Removes what was used longest ago until `weight` has room.
     pub(super) fn make_room(&mut self, limits: ShelfLimits, weight: u64, gone: &mut Vec<Arc<V>>) -> u64 {
         let before = self.counts.evictions;
-        while self.entries.len() >= limits.entries || self.weight.saturating_add(weight) > limits.weight {
+        while self.entries.len() >= limits.entries
+            || self.weight.checked_add(weight).is_none_or(|sum| sum > limits.weight)
+        {
             let Some((_, key)) = self.by_use.pop_first() else { break };
             gone.extend(self.remove(&key));
             self.counts.evictions += 1;

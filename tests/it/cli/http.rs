@@ -18,6 +18,11 @@ fn answer_one(listener: &TcpListener) -> String {
         stream.read_exact(&mut byte).unwrap();
         asked.push(byte[0]);
     }
+    let head = String::from_utf8(asked).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    // What is not read when the stream closes would reset it.
+    let mut unread = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut unread).unwrap();
     let body = "{\"n\": 7}";
     write!(
         stream,
@@ -25,7 +30,22 @@ fn answer_one(listener: &TcpListener) -> String {
         body.len()
     )
     .unwrap();
-    String::from_utf8(asked).unwrap()
+    head
+}
+
+#[test]
+fn a_job_reaches_an_allowed_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let program = Program::new();
+    let payload = json!({"method": "POST", "url": format!("http://{address}/hook"), "body": {"n": 1}});
+    assert_eq!(program.run(&["job", "add", "hooks", &payload.to_string()]).code, Some(0));
+    let asked = std::thread::spawn(move || answer_one(&listener));
+    let words =
+        ["work", "hooks", "--activity", "http.request", "--allow-host", &address, "--until-empty", "--json"];
+    let ended = program.run(&words);
+    assert_eq!((ended.code, ended.last()["done"].as_u64()), (Some(0), Some(1)), "{ended:?}");
+    assert!(asked.join().unwrap().starts_with("POST /hook HTTP/1.1\r\n"));
 }
 
 #[test]

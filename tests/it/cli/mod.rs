@@ -5,6 +5,7 @@ mod flags;
 mod held;
 mod http;
 mod interrupted;
+mod nodes;
 mod policies;
 mod program;
 mod queues;

@@ -232,6 +232,10 @@ async fn a_secret_never_appears_in_what_a_failed_call_says() {
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("the log is read"), "{logged}");
     kit::until("all are back", || rig.http.stats()["a"].pool.in_use == 0).await;
+    let sent = format!("{:?}", rig.server.seen.requests.lock().unwrap());
+    for secret in ["canary-1", "canary-2", "canary-7", "canary-8", "canary-9"] {
+        assert!(sent.contains(secret), "it is sent, so that it could be shown: {sent}");
+    }
     for text in [shown, logged] {
         assert!(!text.contains("canary"), "{text}");
     }

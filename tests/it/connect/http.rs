@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 use stanchion::{
+    Status, System,
     connect::{
         http::{
             HeaderError, Http, HttpError, HttpRequest, PathError, ProbeOptions, RegisterError, Upstream,
@@ -15,6 +16,7 @@ use stanchion::{
         pool::DrainReport,
     },
     error::{Coded, Family},
+    port::memory::MemoryStore,
     task::TaskScope,
 };
 
@@ -63,8 +65,7 @@ async fn a_hundred_requests_on_two_connections_open_exactly_two() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_waiters_on_five_connections_are_served_in_order() {
     let (server, rig) = (Server::start().await, rig());
-    let options = UpstreamOptions { overflow: 2, ..sized(&server, 3) };
-    let upstream = rig.http.register("a", &options).unwrap();
+    let upstream = rig.http.register("a", &sized(&server, 5)).unwrap();
     // Polled in this order, so that they come in this order.
     let calls = (0..1_000).map(|n| {
         let upstream = upstream.clone();
@@ -78,7 +79,27 @@ async fn a_thousand_waiters_on_five_connections_are_served_in_order() {
         assert!(came <= place + 4, "request {came} was sent at place {place}");
     }
     assert_eq!((server.seen.most.load(SeqCst), server.opened()), (5, 5));
-    kit::until("overflow is closed", || server.open() <= 3).await;
+}
+
+#[tokio::test]
+async fn overflow_serves_those_that_wait_and_is_closed_after_them() {
+    let (server, rig) = (Server::start().await, rig());
+    let options = UpstreamOptions { overflow: 2, ..sized(&server, 3) };
+    let upstream = rig.http.register("a", &options).unwrap();
+    let calls: Vec<_> = (0..15)
+        .map(|_| {
+            let upstream = upstream.clone();
+            kit::task(async move { get(&upstream, "hold").await })
+        })
+        .collect();
+    kit::until("five are busy, ten wait", || server.asked() == 5 && upstream.stats().pool.waiting == 10)
+        .await;
+    server.release(15);
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(200));
+    }
+    kit::until("overflow is closed", || server.open() == 3).await;
+    assert_eq!((server.seen.most.load(SeqCst), server.opened()), (5, 5));
 }
 
 #[tokio::test]
@@ -400,4 +421,25 @@ async fn headers_of_the_upstream_and_of_the_request_are_sent_and_never_shown() {
     assert!(head.contains(&format!("host: {}", server.address)), "{head}");
     let shown = format!("{shown} {response:?}");
     assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[tokio::test]
+async fn upstreams_of_a_system_are_in_its_health_and_statistics() {
+    let server = Server::start().await;
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let http = Http::of(system.env());
+    let options = UpstreamOptions { probe: probe(20), ..sized(&server, 2) };
+    let upstream = http.register("billing", &options).unwrap();
+    assert_eq!(get(&upstream, "x").await, Ok(200));
+    get(&upstream, "../x").await.unwrap_err();
+    let stats = system.stats().into_iter().find(|(name, _)| name == "http/billing").unwrap().1;
+    assert_eq!((stats.count("answered"), stats.count("errors")), (1, 1));
+    let status = || system.health().into_iter().find(|(name, _)| name == "http/billing").unwrap().1.status;
+    assert_eq!(status(), Status::Up);
+    server.kill().await;
+    tokio::time::timeout(SOON, upstream.until_up(false)).await.unwrap();
+    assert_eq!(status(), Status::Degraded);
+    drop((upstream, http));
+    kit::until("it is written down as gone", || status() == Status::Down).await;
+    kit::stop(system).await;
 }

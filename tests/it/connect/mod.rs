@@ -7,3 +7,4 @@ mod adapter;
 mod cassette;
 mod http;
 mod server;
+mod tls;

@@ -236,7 +236,15 @@ impl Bulkhead {
     }
 }
 
-/// A call inside; leaves when dropped, whatever ended its holder.
+/// A call inside; leaves when dropped, whatever ended its holder. It cannot leave twice.
+///
+/// ```compile_fail,E0382
+/// # use stanchion_actors::resilience::bulkhead::BulkheadPermit;
+/// fn leave_twice(permit: BulkheadPermit) {
+///     drop(permit);
+///     drop(permit);
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping the permit gives its place back at once"]
 pub struct BulkheadPermit {

@@ -182,7 +182,8 @@ impl<K: CacheKey, V, E> Cache<K, V, E> {
     /// [`LoadError::Refused`]: the key is empty, no loader ran. [`LoadError::Failed`]: the loader failed.
     ///
     /// # Cancel safety
-    /// Dropping the future drops its loader; another caller's runs in its place.
+    /// Dropping the future drops its loader; another caller's runs in its place. One that is kept and not polled
+    /// keeps the others waiting: give loaders a timeout.
     pub async fn get_or_compute<F>(&self, key: &K, loader: impl FnOnce() -> F) -> Result<Arc<V>, LoadError<E>>
     where
         F: Future<Output = Result<V, E>>,

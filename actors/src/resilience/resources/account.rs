@@ -215,6 +215,14 @@ impl Resources {
 
 /// So much of a resource, given back when dropped, whatever ended its holder. It knows where it came from: it cannot
 /// be given back twice, nor anywhere else.
+///
+/// ```compile_fail,E0382
+/// # use stanchion_actors::resilience::resources::ResourceToken;
+/// fn give_back_twice(token: ResourceToken) {
+///     drop(token);
+///     drop(token);
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping the token gives back what it holds at once"]
 pub struct ResourceToken {
