@@ -18,6 +18,7 @@ use crate::{
     ids::{Name, Timestamp},
     moment::Observer,
     persistence::{PersistenceMsg, StoreHandle},
+    policies::{PolicyKeeperMsg, PolicyTable},
     queue::Bells,
     remote::{Remote, RemotePlace},
     store::Incarnation,
@@ -71,6 +72,8 @@ pub struct Services {
     pub persistence: Place<PersistenceMsg>,
     /// Routes to workflow runs.
     pub coordinator: Place<CoordinatorMsg>,
+    /// Stores the state of policies.
+    pub policies: Place<PolicyKeeperMsg>,
 }
 
 /// Whose work left is taken up: what was in flight, timers that are due, effects that were recorded.
@@ -132,6 +135,7 @@ pub struct Env {
     vitals: Vitals,
     volatiles: Volatiles,
     bells: Bells,
+    policies: PolicyTable,
     task_agents: TaskAgentTable,
     task_pools: TaskPoolTable,
     remote: RemotePlace,
@@ -164,6 +168,7 @@ impl Env {
             services: Services::default(),
             volatiles: Volatiles::default(),
             bells: Bells::default(),
+            policies: PolicyTable::default(),
             task_agents: TaskAgentTable::default(),
             task_pools: TaskPoolTable::default(),
             remote: RemotePlace::default(),
@@ -257,6 +262,12 @@ impl Env {
     #[must_use]
     pub fn bells(&self) -> &Bells {
         &self.bells
+    }
+
+    /// The policies in use whose state is stored.
+    #[must_use]
+    pub fn policies(&self) -> &PolicyTable {
+        &self.policies
     }
 
     /// The task agents.

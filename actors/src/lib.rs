@@ -20,6 +20,7 @@ pub mod ids;
 pub mod moment;
 pub mod names;
 pub mod persistence;
+pub mod policies;
 pub mod queue;
 pub mod remote;
 pub mod resilience;

@@ -14,7 +14,7 @@ use stanchion_actors::{
 };
 
 use super::{
-    entities, flags, jobs, nodes,
+    entities, flags, jobs, nodes, policies,
     problem::Problem,
     queues,
     request::Request,
@@ -148,6 +148,9 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         }
         Request::FlagList => flags::list(desk, sink).await,
         Request::FlagSet { flag, to, by, reason } => flags::set(desk, &flag, &to, &by, &reason, sink).await,
+        Request::BreakerList => policies::breakers(desk, sink).await,
+        Request::BreakerTell { breaker, order } => policies::order(desk, &breaker, order, sink).await,
+        Request::LimiterList => policies::limiters(desk, sink).await,
         Request::QueueList => queues::list(desk, sink).await,
         Request::QueueShow { queue } => queues::show(desk, &queue, sink).await,
         Request::QueueTell { queue, order } => queues::tell(desk, &queue, order, sink).await,

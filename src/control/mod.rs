@@ -15,6 +15,7 @@ mod msgpack;
 mod nodes;
 #[cfg(unix)]
 mod place;
+mod policies;
 mod problem;
 mod queues;
 mod request;
@@ -36,6 +37,7 @@ pub use self::{
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
     jobs::{AddedRow, DeadCountRow, DeadSelect, JobFault, JobHappening, JobOptions, JobRow, JobToldRow},
     nodes::{DrainRow, NodeRow, WhereRow},
+    policies::{BreakerRow, LimiterRow},
     problem::Problem,
     queues::{QueueChange, QueueOrder, QueueRow},
     request::Request,

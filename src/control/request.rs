@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use stanchion_actors::policies::BreakerOrder;
+
 use super::{
     jobs::{DeadSelect, JobOptions},
     queues::{QueueChange, QueueOrder},
@@ -75,6 +77,17 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Lists circuit breakers.
+    BreakerList,
+    /// Opens, closes or resets a circuit breaker.
+    BreakerTell {
+        /// Its name.
+        breaker: String,
+        /// What it is told.
+        order: BreakerOrder,
+    },
+    /// Lists rate limiters.
+    LimiterList,
     /// Lists queues.
     QueueList,
     /// Shows a queue.
@@ -179,6 +192,8 @@ impl Request {
             | Self::EntityList { .. }
             | Self::EntityShow { .. }
             | Self::FlagList
+            | Self::BreakerList
+            | Self::LimiterList
             | Self::Backup { .. } => true,
             Self::Pause { .. }
             | Self::Resume { .. }
@@ -189,6 +204,7 @@ impl Request {
             | Self::NodeDrain
             | Self::Where { .. }
             | Self::OnNode { .. }
+            | Self::BreakerTell { .. }
             // What a queue holds is counted by the queue itself: it is woken, and changes nothing.
             | Self::QueueList
             | Self::QueueShow { .. }

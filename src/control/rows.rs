@@ -55,6 +55,9 @@ pub struct StepRow {
     pub last_error: Option<StepFault>,
     /// When its next attempt is due, in Unix microseconds.
     pub retry_at_us: Option<i64>,
+    /// What lets it run, beside the time: `breaker`.
+    #[serde(default)]
+    pub waiting_for: Option<String>,
 }
 
 /// Why an attempt of a step failed.
@@ -163,6 +166,7 @@ impl RunShow {
                 .last_error
                 .map(|error| StepFault { code: error.code.to_string(), message: error.message.to_string() }),
             retry_at_us: step.retry_at_us,
+            waiting_for: step.waiting_for.map(|waiting| waiting.name().to_owned()),
         });
         Self { steps: steps.collect(), run: RunRow::at(head, definition, state) }
     }

@@ -16,6 +16,7 @@ use stanchion_actors::{
     ids::Name,
     names::DurableName,
     persistence::{StoreHandle, StoreOpener},
+    policies::PolicyState,
     queue::queue_kind,
     store::{Incarnation, Store, StoreError, memory::MemoryStore},
     task::TaskScope,
@@ -326,6 +327,7 @@ impl Builder {
         kinds.push(run_kind(Arc::clone(&definitions), self.run_workers, self.waking.clone()));
         kinds.push(queue_kind());
         kinds.push(agent_kind::<TaskAgentState>(EntityOptions::default()));
+        kinds.push(agent_kind::<PolicyState>(EntityOptions::default()));
         let supervisors = Supervisors::new(self.shards, self.shards);
         let directory = Directory::new(kinds, supervisors, Arc::clone(&draining))?;
         let env = Env::new(EnvParts {

@@ -17,6 +17,7 @@ use stanchion_actors::{
     health::{Health, Stats},
     ids::{Name, NameError, Version},
     names::DurableNames,
+    policies::{DurableBreakers, DurableBudgets, DurableLimiters},
     queue::{Queue, QueueError},
     store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
@@ -34,6 +35,9 @@ pub use self::{
 
 /// Looks, a millisecond apart, at what still lives after everything was stopped.
 const LEFT_OVER_LOOKS: u32 = 1_000;
+
+/// Before commands are refused, the state of policies has this long to be stored.
+const SAVE_POLICIES_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a system stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,6 +152,24 @@ impl System {
         self.activities.keys().cloned().collect()
     }
 
+    /// Circuit breakers by name that survive a restart.
+    #[must_use]
+    pub fn breakers(&self) -> DurableBreakers {
+        DurableBreakers::new(Arc::clone(&self.env))
+    }
+
+    /// Rate limiters by name that survive a restart.
+    #[must_use]
+    pub fn limiters(&self) -> DurableLimiters {
+        DurableLimiters::new(Arc::clone(&self.env))
+    }
+
+    /// Retry budgets by name that survive a restart.
+    #[must_use]
+    pub fn retry_budgets(&self) -> DurableBudgets {
+        DurableBudgets::new(Arc::clone(&self.env))
+    }
+
     /// Feature flags.
     #[must_use]
     pub fn flags(&self) -> Flags {
@@ -232,6 +254,8 @@ impl System {
         let until = tokio::time::Instant::now() + deadline;
         // They tell their queues what became of jobs: commands, which are refused from then on.
         let given_back = self.task_agents().drain(deadline).await;
+        // What is not stored in time shows in the service's health; the drain does not wait for it.
+        let _ = tokio::time::timeout(SAVE_POLICIES_WITHIN, self.breakers().flush()).await;
         self.env.start_draining();
         given_back
             + tree::drain(&self.env, until.saturating_duration_since(tokio::time::Instant::now())).await

@@ -4,7 +4,7 @@
 //! Root (rest_for_one) ─ Persistence ─ Runtime (one_for_one) ─┬ TaskSupervisor, Timers, Outbox
 //!                                                            ├ VolatileSupervisor
 //!                                                            ├ AgentSupervisor x N, WorkflowSupervisor x N
-//!                                                            ├ Coordinator
+//!                                                            ├ Coordinator, PolicyKeeper
 //!                                                            └ TaskAgents ─ TaskAgent x N
 //! ```
 
@@ -14,6 +14,7 @@ use stanchion_actors::{
     entity::{Activities, ActivityRunnerActor, ActivityRunnerArgs, EffectsMsg, OutboxActor, TimersActor},
     env::Env,
     persistence::{PersistenceActor, PersistenceArgs, StoreOpener},
+    policies::PolicyKeeperActor,
     workflow::{CoordinatorActor, CoordinatorArgs, Definitions},
 };
 use stanchion_supervisors::{
@@ -86,6 +87,8 @@ fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
     }
     let coordinator = CoordinatorArgs { env: Arc::clone(env), definitions: Arc::clone(&plan.definitions) };
     let spec = spec.child(ChildSpec::actor("coordinator", move || (CoordinatorActor, coordinator.clone())));
+    let keeper = Arc::clone(env);
+    let spec = spec.child(ChildSpec::actor("policies", move || (PolicyKeeperActor, Arc::clone(&keeper))));
     let plan = Arc::clone(plan);
     let name = plan.env.actor_name(task_agents::SUPERVISOR);
     spec.child(Supervisor::child_spec(task_agents::SUPERVISOR, Some(name), move || {

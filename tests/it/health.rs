@@ -50,8 +50,15 @@ fn stats(system: &System, name: &str) -> Stats {
 async fn every_service_is_listed_and_up_and_drains_with_the_system() {
     let system = open(&MemoryStore::new()).await;
     let names: Vec<_> = health(&system).into_keys().filter(|name| !name.contains("-supervisor-")).collect();
-    let services =
-        ["coordinator", "outbox", "persistence", "task-supervisor", "timers", "volatile-supervisor"];
+    let services = [
+        "coordinator",
+        "outbox",
+        "persistence",
+        "policies",
+        "task-supervisor",
+        "timers",
+        "volatile-supervisor",
+    ];
     assert_eq!(names, services);
     assert_eq!(health(&system).len(), services.len() + 8, "and the shards of agents and runs");
     assert!(health(&system).values().all(|health| health.status == Status::Up && health.cause.is_none()));

@@ -82,8 +82,8 @@ pub struct NoUpcast {
     note = "implement `stanchion::Agent` for it: a KIND, the types Command, Reply and Rejection, and `handle`"
 )]
 pub trait Agent: Clone + Default + Data {
-    /// Name of the kind: 1..=64 visible ASCII characters without `/`; unique in a system; stored. `flag`, `name`,
-    /// `queue`, `run` and `task_agent` are taken.
+    /// Name of the kind: 1..=64 visible ASCII characters without `/`; unique in a system; stored. `flag`,
+    /// `name`, `policy`, `queue`, `run` and `task_agent` are taken.
     const KIND: &'static str;
     /// Schema version of the state; raise it when old bytes no longer decode, and add to [`Agent::upcast`].
     const VERSION: u16 = 1;

@@ -27,6 +27,8 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     error::{Coded, Family},
     resilience::retry::GiveUpReason,
@@ -85,7 +87,7 @@ impl Coded for RetryBudgetError {
 }
 
 /// What a budget did in this life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BudgetStats {
     /// Calls that paid in: first attempts, or successes of a throttle.

@@ -1,6 +1,12 @@
 //! The work of one life of a task agent: takes jobs, runs them, tells the queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 
@@ -48,14 +54,15 @@ pub(super) struct Listed {
     pub(super) id: JobId,
     fence: u64,
     began: Timestamp,
+    env: Arc<Env>,
+    /// Whether its attempt succeeded: its pool learns it when it leaves the list.
+    succeeded: AtomicBool,
 }
 
 impl Listed {
-    /// Its attempt is over: a pool that gave it learns how it went.
-    pub(super) fn judged(&self, succeeded: bool, now: Timestamp) {
-        if let Some(pool) = self.shared.pool() {
-            pool.finished(self.shared.name(), now.since(self.began), succeeded, now);
-        }
+    /// Its attempt has succeeded.
+    pub(super) fn succeeded(&self) {
+        self.succeeded.store(true, Ordering::Relaxed);
     }
 }
 
@@ -68,6 +75,13 @@ impl Drop for Listed {
         }
         drop(running);
         if let Some(pool) = self.shared.pool() {
+            let now = self.env.now();
+            pool.finished(
+                self.shared.name(),
+                now.since(self.began),
+                self.succeeded.load(Ordering::Relaxed),
+                now,
+            );
             pool.has_room();
         }
     }
@@ -124,13 +138,12 @@ impl Engine {
         let life = u64::try_from(self.env.began().0).unwrap_or(0);
         loop {
             let begun = async {
-                {
-                    // A pause that is made at this moment comes before the look, or after it.
-                    let _one = self.shared.changing.lock().await;
-                    let pause = self.record.read(|state| state.pause().cloned()).await;
-                    let pause = pause.map_err(|error| error.to_string())?;
-                    self.shared.control.send_modify(|control| control.pause = pause);
-                }
+                // Read and put in force like a change: one that is acknowledged meanwhile stays.
+                let one = self.shared.changing.lock().await;
+                let pause = self.record.read(|state| state.pause().cloned()).await;
+                let pause = pause.map_err(|error| error.to_string())?;
+                self.shared.control.send_modify(|control| control.pause = pause);
+                drop(one);
                 self.queue.release_worker(name, life).await.map_err(|error| error.to_string())
             };
             match begun.await {
@@ -245,6 +258,8 @@ impl Engine {
             id: work.id,
             fence: work.lease.fence,
             began: self.env.now(),
+            env: Arc::clone(&self.env),
+            succeeded: AtomicBool::new(false),
         };
         let engine = Arc::clone(self);
         let spawned = self.jobs.spawn("job", async move {
@@ -279,7 +294,7 @@ impl Engine {
 
     /// An attempt succeeded, or failed: after a run of failures the agent pauses, after a success it goes on.
     pub(super) async fn judge(&self, succeeded: bool) {
-        use std::sync::atomic::Ordering::Relaxed;
+        use Ordering::Relaxed;
         let in_row = if succeeded { 0 } else { self.shared.tallies.in_row.load(Relaxed).saturating_add(1) };
         self.shared.tallies.in_row.store(in_row, Relaxed);
         let Some(auto) = self.shared.config.auto_pause else { return };

@@ -17,7 +17,7 @@ use crate::{
     ids::Cause,
     queue::Work,
     resilience::{
-        breaker::{BreakerOpen, BreakerPermit, FailureClass, Outcome},
+        breaker::{BreakerOpen, BreakerPermit, FORCED_OPEN_LOOK, FailureClass, Outcome},
         retry::RetryCause,
     },
     task::CancelToken,
@@ -25,10 +25,10 @@ use crate::{
 
 /// Code of jobs given back because their breaker is open.
 pub const JOB_BREAKER_OPEN: &str = "job.breaker_open";
+/// Shortest wait for a breaker, whatever the activity asks for: giving a job back is an entry.
+const BREAKER_WAIT_MIN: Duration = Duration::from_millis(10);
 /// Code of jobs given back because their agent ends.
 pub const JOB_DRAINED: &str = "job.drained";
-/// How long a job waits while the probes of its breaker run.
-const WHILE_PROBED: Duration = Duration::from_millis(200);
 
 impl Engine {
     /// Runs the job to its end.
@@ -69,8 +69,11 @@ impl Engine {
             self.tell_breaker(permit, &result, began);
         }
         let stopped = self.shared.running().get(&id).and_then(|job| job.stopped);
-        if let Some(result) = &result {
-            listed.judged(result.is_ok(), self.env.now());
+        if matches!(result, Some(Ok(_))) {
+            listed.succeeded();
+        }
+        let refused = |result: &&Result<Bytes, Failure>| result.as_ref().is_err_and(is_refused);
+        if let Some(result) = result.as_ref().filter(|result| !refused(result)) {
             self.judge(result.is_ok()).await;
         }
         Ended { listed, fence, verdict: verdict(result, stopped, task) }
@@ -84,6 +87,7 @@ impl Engine {
     ) {
         let outcome = match result {
             Some(Ok(_)) => Outcome::Success,
+            Some(Err(failure)) if is_refused(failure) => Outcome::Ignored,
             Some(Err(failure)) if failure.code != Failure::CANCELLED => {
                 Outcome::Failure(failure.class().unwrap_or(FailureClass::Application))
             }
@@ -95,8 +99,17 @@ impl Engine {
 }
 
 fn given_back(open: &BreakerOpen) -> Verdict {
-    let after = open.retry_after.unwrap_or(WHILE_PROBED);
-    let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    behind_breaker(&Failure::from(open.clone()))
+}
+
+/// Whether a breaker did not let the activity make its call: no attempt that failed.
+fn is_refused(failure: &Failure) -> bool {
+    failure.code == BreakerOpen::CODE && failure.retryable
+}
+
+fn behind_breaker(failure: &Failure) -> Verdict {
+    let wait = failure.retry_after_ms.map_or(FORCED_OPEN_LOOK, Duration::from_millis).max(BREAKER_WAIT_MIN);
+    let after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     Verdict::Released { code: JOB_BREAKER_OPEN, after_ms }
 }
 
@@ -104,7 +117,10 @@ fn verdict(result: Option<Result<Bytes, Failure>>, stopped: Option<Stop>, task: 
     match (result, stopped) {
         (_, Some(Stop::Lost)) => Verdict::Nothing,
         (Some(Ok(output)), _) => Verdict::Done(output),
-        (Some(Err(failure)), None) => Verdict::failed(failure, task.settings.retry.clone()),
+        (Some(Err(failure)), None) => match is_refused(&failure) && !task.takes_as_final(&failure) {
+            true => behind_breaker(&failure),
+            false => Verdict::failed(failure, task.settings.retry.clone()),
+        },
         (_, Some(Stop::Drained)) | (None, None) => Verdict::Released { code: JOB_DRAINED, after_ms: 0 },
         (_, Some(Stop::Cancelled)) => {
             let failure = Failure::permanent(Failure::CANCELLED, "cancelled while it ran");

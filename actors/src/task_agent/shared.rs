@@ -16,7 +16,7 @@ use super::{
     record::Pause,
 };
 use crate::{
-    entity::Progress,
+    entity::{Failure, Progress},
     ids::Timestamp,
     queue::JobId,
     resilience::breaker::{Breaker, BreakerState},
@@ -37,6 +37,13 @@ pub(super) struct Control {
 pub(super) struct Task {
     pub(super) settings: TaskType,
     pub(super) breaker: Option<Breaker>,
+}
+
+impl Task {
+    /// Whether its own policy never retries what failed so.
+    pub(super) fn takes_as_final(&self, failure: &Failure) -> bool {
+        self.settings.retry.as_ref().is_some_and(|retry| retry.non_retryable.contains(&failure.code))
+    }
 }
 
 /// A job that runs.

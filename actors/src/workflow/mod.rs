@@ -30,5 +30,7 @@ pub use definition::{Definition, DefinitionFaults, Step, ValidDefinition};
 pub use machine::{LiveRun, run_kind};
 pub use reader::{ReadError, StoredRun, run_ids};
 pub use registry::{DEFINITION_MAX_BYTES, DefinitionError, Definitions};
-pub use run::{Decision, Failure, RunEffect, RunEvent, RunInput, RunRejection, RunState, RunStatus};
+pub use run::{
+    Decision, Failure, RunEffect, RunEvent, RunInput, RunRejection, RunState, RunStatus, WaitingFor,
+};
 pub use workflows::Workflows;

@@ -8,6 +8,7 @@ use stanchion::{activities::AllowedHosts, control::Request, documents::Format};
 
 use super::{
     fault::Fault,
+    policy_args::{BreakerCommand, LimiterCommand},
     queue_args::{DeadCommand, JobCommand, QueueCommand},
 };
 
@@ -98,6 +99,12 @@ pub(crate) enum Command {
     /// Look at feature flags, and set them
     #[command(subcommand)]
     Flag(FlagCommand),
+    /// Look at circuit breakers, open and close them
+    #[command(subcommand)]
+    Breaker(BreakerCommand),
+    /// Look at rate limiters
+    #[command(subcommand)]
+    Limiter(LimiterCommand),
     /// Look at queues, and control them
     #[command(subcommand)]
     Queue(QueueCommand),
@@ -329,6 +336,8 @@ impl Command {
                 };
                 Request::Backup { to, force }
             }
+            Self::Breaker(command) => command.into_request(),
+            Self::Limiter(command) => command.into_request(),
             Self::Queue(command) => command.into_request(),
             Self::Job(command) => return command.into_requests(),
             Self::Dead(command) => command.into_request()?,

@@ -69,6 +69,8 @@ fn how(request: &Request) -> Human {
         }
         Request::FlagList | Request::FlagSet { .. } => Human::Flags(false),
         Request::Backup { .. } => Human::Copy,
+        Request::BreakerList | Request::BreakerTell { .. } => Human::Breakers(false),
+        Request::LimiterList => Human::Limiters(false),
         Request::QueueList
         | Request::QueueShow { .. }
         | Request::QueueTell { .. }

@@ -25,6 +25,10 @@ pub(crate) enum Human {
     Copy,
     /// What a check found.
     Verify,
+    /// Breakers, one a row; a head comes before the first.
+    Breakers(bool),
+    /// Limiters, one a row; a head comes before the first.
+    Limiters(bool),
     /// Queues, one a row; a head comes before the first.
     Queues(bool),
     /// The id of a job.
@@ -89,6 +93,16 @@ impl Human {
     fn show_work(&mut self, line: &str, value: &Value) -> Option<String> {
         let text = |name: &str| clean(value.get(name));
         Some(match self {
+            Self::Breakers(begun) => {
+                let head = ["BREAKER", "CALLS", "OK", "FAILED", "REFUSED", "SLOW", "IN USE", "STATE"];
+                let counts = ["allowed", "successes", "failures", "rejected", "slow_calls"];
+                headed(begun, &wide(&head), &policy(value, counts, "state"))
+            }
+            Self::Limiters(begun) => {
+                let head = ["LIMITER", "KEYS", "ALLOWED", "REFUSED", "FREE", "WAIT", "IN USE", "PRESSURE"];
+                let counts = ["keys", "allowed", "denied", "unchecked", "waiting"];
+                headed(begun, &wide(&head), &policy(value, counts, "pressure"))
+            }
             Self::Queues(begun) => {
                 let head =
                     wide(&["QUEUE", "PENDING", "DELAYED", "RUNNING", "DONE", "DEAD", "OLDEST", "STATE"]);
@@ -157,6 +171,13 @@ fn clean(value: Option<&Value>) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+fn policy(value: &Value, counts: [&str; 5], state: &str) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let [first, second, third, fourth, fifth] = counts.map(text);
+    let live = if value.get("live") == Some(&Value::Bool(true)) { "yes" } else { "no" };
+    wide(&[&*text("name"), &first, &second, &third, &fourth, &fifth, live, &text(state)])
+}
+
 fn headed(begun: &mut bool, head: &str, row: &str) -> String {
     if std::mem::replace(begun, true) { row.to_owned() } else { format!("{head}\n{row}") }
 }
@@ -198,6 +219,9 @@ fn run(value: &Value) -> String {
     for step in value.get("steps").and_then(Value::as_array).into_iter().flatten() {
         let text = |name: &str| clean(step.get(name));
         let mut line = format!("  {:<30} {:<12} attempts {}", text("id"), text("status"), text("attempts"));
+        if let Some(what) = step.get("waiting_for").filter(|what| !what.is_null()) {
+            line += &format!("  waiting for the {}", clean(Some(what)));
+        }
         if let Some(error) = step.get("last_error").filter(|error| !error.is_null()) {
             line += &format!("  {} ({})", clean(error.get("message")), clean(error.get("code")));
         }

@@ -8,6 +8,7 @@ mod human;
 mod launch;
 mod node;
 mod output;
+mod policy_args;
 mod prepare;
 mod progress;
 mod queue_args;

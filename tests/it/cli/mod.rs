@@ -6,6 +6,7 @@ mod held;
 mod http;
 mod interrupted;
 mod nodes;
+mod policies;
 mod program;
 mod queues;
 mod refusals;

@@ -143,7 +143,7 @@ fn list_and_show_tell_where_a_run_stands() {
     assert_eq!(steps.len(), 6);
     assert_eq!(
         steps[3],
-        json!({"id": "pack", "status": "completed", "attempts": 2, "last_error": steps[3]["last_error"], "retry_at_us": null})
+        json!({"id": "pack", "status": "completed", "attempts": 2, "last_error": steps[3]["last_error"], "retry_at_us": null, "waiting_for": null})
     );
 }
 

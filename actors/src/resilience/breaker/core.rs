@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -23,9 +23,31 @@ pub struct Breaker(Arc<Shared>);
 struct Shared {
     name: Arc<str>,
     machine: Mutex<Machine>,
+    /// Set at most once.
+    observer: OnceLock<Observer>,
 }
 
+/// Called after each change of state.
+type Observer = Box<dyn Fn() + Send + Sync>;
+
 impl Shared {
+    fn new(name: Arc<str>, machine: Machine) -> Self {
+        Self { name, machine: Mutex::new(machine), observer: OnceLock::new() }
+    }
+
+    /// Does something to the machine; when that began another state, tells the observer once the lock is free.
+    fn act<T>(&self, act: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.machine();
+        let before = machine.epoch;
+        let done = act(&mut machine);
+        let changed = machine.epoch != before;
+        drop(machine);
+        if let (true, Some(observer)) = (changed, self.observer.get()) {
+            observer();
+        }
+        done
+    }
+
     /// No foreign code runs under the lock, so what a panic leaves behind is whole.
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
@@ -45,7 +67,7 @@ impl Breaker {
     /// [`BreakerOptionsError`] names the field that is outside its range.
     pub fn new(name: impl Into<Arc<str>>, options: BreakerOptions) -> Result<Self, BreakerOptionsError> {
         options.validate()?;
-        Ok(Self(Arc::new(Shared { name: name.into(), machine: Mutex::new(Machine::new(options)) })))
+        Ok(Self(Arc::new(Shared::new(name.into(), Machine::new(options)))))
     }
 
     /// Name it was made with.
@@ -59,7 +81,7 @@ impl Breaker {
     /// # Errors
     /// [`BreakerOpen`]: do not run it; ask again after `retry_after`, or later when there is none.
     pub fn acquire(&self, now: Timestamp) -> Result<BreakerPermit, BreakerOpen> {
-        match self.0.machine().admit(now) {
+        match self.0.act(|machine| machine.admit(now)) {
             Ok(ticket) => {
                 Ok(BreakerPermit { breaker: Arc::clone(&self.0), began: now, ticket: Some(ticket) })
             }
@@ -108,22 +130,39 @@ impl Breaker {
 
     /// Opens for one wait, as too many failures would.
     pub fn open(&self, now: Timestamp) {
-        self.0.machine().open(Cause::Opened, 0, now);
+        self.0.act(|machine| machine.open(Cause::Opened, 0, now));
     }
 
     /// Refuses every call until [`Breaker::reset`].
     pub fn force_open(&self, now: Timestamp) {
-        self.0.machine().go(State::ForcedOpen, Cause::ForcedOpen, now);
+        self.0.act(|machine| machine.go(State::ForcedOpen, Cause::ForcedOpen, now));
     }
 
     /// Lets every call run and judges nothing until [`Breaker::reset`].
     pub fn disable(&self, now: Timestamp) {
-        self.0.machine().go(State::Disabled, Cause::Disabled, now);
+        self.0.act(|machine| machine.go(State::Disabled, Cause::Disabled, now));
     }
 
     /// Closes, with an empty window; outcomes of calls that run are not judged.
     pub fn reset(&self, now: Timestamp) {
-        self.0.machine().close(Cause::Reset, now);
+        self.0.act(|machine| machine.close(Cause::Reset, now));
+    }
+
+    /// Counts from zero; calls that run stay counted. The state is as before.
+    pub fn clear_counts(&self) {
+        self.0.machine().clear_counts();
+    }
+
+    /// Has `observer` called after each change of state from here on, whoever made it, without the breaker's lock:
+    /// in the way of the call that changed it, so it has to be quick. The first observer stays; answers whether
+    /// this is it.
+    pub fn observe(&self, observer: impl Fn() + Send + Sync + 'static) -> bool {
+        self.0.observer.set(Box::new(observer)).is_ok()
+    }
+
+    /// Differs when the state, or else a count, does.
+    pub(crate) fn mark(&self) -> (u64, u64) {
+        self.0.machine().mark()
     }
 
     /// What outlives the process.
@@ -134,7 +173,7 @@ impl Breaker {
 
     /// Takes the state of an earlier life: one that died while open stays so until its original time.
     pub fn restore(&self, snapshot: &BreakerSnapshot, now: Timestamp) {
-        self.0.machine().restore(snapshot, now);
+        self.0.act(|machine| machine.restore(snapshot, now));
     }
 }
 
@@ -177,7 +216,7 @@ impl BreakerPermit {
     /// that follows by `wait_jitter`.
     pub fn finish_with(mut self, outcome: Outcome, took: Duration, draw: u64, now: Timestamp) {
         if let Some(ticket) = self.ticket.take() {
-            self.breaker.machine().record(ticket, Report { outcome, took, draw, now });
+            self.breaker.act(|machine| machine.record(ticket, Report { outcome, took, draw, now }));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::StateName;
 use crate::{
+    entity::Failure,
     error::{Coded, Family},
     ids::Timestamp,
 };
@@ -21,6 +22,39 @@ pub struct BreakerOpen {
     pub until: Option<Timestamp>,
     /// Time until then.
     pub retry_after: Option<Duration>,
+}
+
+/// How long to leave a breaker alone that is forced open: nobody knows when it will be closed.
+pub const FORCED_OPEN_LOOK: Duration = Duration::from_secs(30);
+/// How long to leave a breaker alone whose probes run.
+const WHILE_PROBED: Duration = Duration::from_millis(200);
+
+impl BreakerOpen {
+    /// Its code; also that of an activity's failure which says so, for steps and jobs that wait for the breaker.
+    pub const CODE: &'static str = "breaker.open";
+
+    /// How long to wait before asking again, for callers that can: until the breaker takes probes, 200 ms while they
+    /// run, and [`FORCED_OPEN_LOOK`] while it is forced open.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.retry_after.unwrap_or(match self.state {
+            StateName::ForcedOpen => FORCED_OPEN_LOOK,
+            StateName::Closed | StateName::Open | StateName::HalfOpen | StateName::Disabled => WHILE_PROBED,
+        })
+    }
+}
+
+impl From<BreakerOpen> for Failure {
+    /// The failure of an activity whose breaker is open: its step waits for the breaker, its job goes back to the
+    /// queue, and neither counts it as an attempt that failed.
+    fn from(open: BreakerOpen) -> Self {
+        // Rounded up: a look before the time is one in vain.
+        let wait_ms = open.wait().as_micros().div_ceil(1_000);
+        Self {
+            retry_after_ms: Some(u64::try_from(wait_ms).unwrap_or(u64::MAX)),
+            ..Self::retryable(BreakerOpen::CODE, open.to_string())
+        }
+    }
 }
 
 impl Coded for BreakerOpen {

@@ -74,6 +74,8 @@ pub(super) struct Machine {
     pub(super) failed_rounds: u32,
     probes: Arc<Probes>,
     counters: Counters,
+    /// Grows with each call, outcome and clearing.
+    counted: u64,
     log: TransitionLog,
 }
 
@@ -88,6 +90,7 @@ impl Machine {
             failed_rounds: 0,
             probes: Probes::new(),
             counters: Counters::default(),
+            counted: 0,
             log: TransitionLog::new(options.transition_log_size),
             options,
         }
@@ -95,6 +98,7 @@ impl Machine {
 
     /// Lets a call run, or not.
     pub(super) fn admit(&mut self, now: Timestamp) -> Result<Ticket, Refused> {
+        self.counted += 1;
         let probe = match self.pass(now) {
             Ok(probe) => probe,
             Err(refused) => {
@@ -141,6 +145,7 @@ impl Machine {
         };
         let slow = failure == Some(FailureClass::Slow) || self.options.is_slow(took);
         self.counters.add(outcome, slow);
+        self.counted += 1;
         if ticket.epoch != self.epoch {
             self.counters.stale += 1;
             return;
@@ -152,6 +157,7 @@ impl Machine {
     /// Takes back a ticket without an outcome; its place among the probes is free again.
     pub(super) fn ignore(&mut self, ticket: Ticket) {
         self.counters.add(Outcome::Ignored, false);
+        self.counted += 1;
         self.counters.stale += u64::from(ticket.epoch != self.epoch);
         drop(ticket.probe);
     }
@@ -214,6 +220,16 @@ impl Machine {
         self.window = window;
         self.log.resize(options.transition_log_size);
         self.options = options;
+    }
+
+    /// Number of the state, and of what was counted in it and before.
+    pub(super) fn mark(&self) -> (u64, u64) {
+        (self.epoch, self.counted)
+    }
+
+    pub(super) fn clear_counts(&mut self) {
+        self.counters.clear();
+        self.counted += 1;
     }
 
     pub(super) fn transitions(&self) -> Vec<Transition> {

@@ -41,7 +41,7 @@ mod model_tests;
 mod tests;
 
 pub use core::{Breaker, BreakerPermit};
-pub use error::{BreakerNotFound, BreakerOpen, BreakerOptionsError};
+pub use error::{BreakerNotFound, BreakerOpen, BreakerOptionsError, FORCED_OPEN_LOOK};
 pub use options::{
     BreakerOptions, CLASSES, ClassRule, HalfOpenMode, MAX_LOG_SIZE, MAX_WINDOW_CALLS, RAMP_STAGES, WindowType,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CLASSES, Cause,
+    BreakerState, CLASSES, Cause,
     judge::Streaks,
     machine::{Machine, State},
     window::Tally,
@@ -53,6 +53,35 @@ pub struct SavedWindow {
     parts: Vec<(Timestamp, Tally)>,
     /// Failures of each class without a success between.
     streaks: [u32; CLASSES],
+}
+
+impl BreakerSnapshot {
+    /// A breaker that is to begin in this state, with nothing counted.
+    #[must_use]
+    pub fn begin(state: SavedState) -> Self {
+        Self { state, failed_rounds: 0, window: SavedWindow::default() }
+    }
+
+    /// Keeps of a window of calls only the newest `calls`.
+    #[must_use]
+    pub fn with_newest(mut self, calls: usize) -> Self {
+        let over = self.window.calls.len().saturating_sub(calls);
+        self.window.calls.drain(..over);
+        self
+    }
+}
+
+impl SavedState {
+    /// What it is once it is restored.
+    #[must_use]
+    pub fn shown(&self) -> BreakerState {
+        match self {
+            Self::Closed => BreakerState::Closed,
+            Self::Open { until, .. } => BreakerState::Open { until: *until },
+            Self::ForcedOpen => BreakerState::ForcedOpen,
+            Self::Disabled => BreakerState::Disabled,
+        }
+    }
 }
 
 impl Machine {

@@ -177,6 +177,27 @@ pub struct BreakerStats {
     pub slow_call_rate: Option<f64>,
 }
 
+impl BreakerStats {
+    /// Nothing is counted in this state.
+    #[must_use]
+    pub fn begin(state: BreakerState) -> Self {
+        Self {
+            state,
+            allowed: 0,
+            rejected: 0,
+            in_flight: 0,
+            successes: 0,
+            failures: FailuresByClass::default(),
+            ignored: 0,
+            slow_calls: 0,
+            stale: 0,
+            window_calls: 0,
+            failure_rate: None,
+            slow_call_rate: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
     pub(super) allowed: u64,
@@ -189,6 +210,11 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// Counts from zero; what is in flight stays.
+    pub(super) fn clear(&mut self) {
+        *self = Self { allowed: self.in_flight(), ..Self::default() };
+    }
+
     pub(super) fn add(&mut self, outcome: Outcome, slow: bool) {
         match outcome {
             Outcome::Success => self.successes += 1,

@@ -439,3 +439,40 @@ fn breakers_are_found_by_name_and_a_name_that_is_not_there_is_refused() {
     assert_eq!(breakers.find("nobody").unwrap_err().code(), "breaker.not_found");
     assert_eq!(breakers.list().len(), 1);
 }
+
+#[test]
+fn an_observer_hears_of_each_change_of_state_and_may_ask_the_breaker() {
+    let breaker = breaker();
+    let (tell, told) = std::sync::mpsc::channel();
+    let seen = breaker.clone();
+    // It asks the breaker: it is called without its lock.
+    assert!(breaker.observe(move || tell.send(seen.state().name()).unwrap()));
+    assert!(!breaker.observe(|| panic!("the first one stays")));
+    run(&breaker, "SSFF", at(0));
+    assert!(told.try_recv().is_err(), "outcomes alone are no change");
+    run(&breaker, "F", at(0));
+    assert!(breaker.acquire(at(0)).is_err());
+    drop(breaker.acquire(at(6)).unwrap());
+    breaker.force_open(at(6));
+    breaker.reset(at(6));
+    breaker.clear_counts();
+    let heard: Vec<_> = told.try_iter().collect();
+    assert_eq!(heard, [StateName::Open, StateName::HalfOpen, StateName::ForcedOpen, StateName::Closed]);
+    let stats = breaker.stats(at(6));
+    assert_eq!((stats.allowed, stats.failures.total(), stats.rejected), (0, 0, 0));
+}
+
+#[test]
+fn a_refusal_says_as_a_failure_how_long_to_wait() {
+    use crate::entity::Failure;
+    let breaker = open();
+    let early = Timestamp(at(0).0 + 1);
+    let failure = Failure::from(breaker.acquire(early).unwrap_err());
+    assert_eq!(failure.code, "breaker.open");
+    assert_eq!((failure.retryable, failure.retry_after_ms), (true, Some(5_000)), "rounded up");
+    breaker.force_open(at(0));
+    assert_eq!(Failure::from(breaker.acquire(at(0)).unwrap_err()).retry_after_ms, Some(30_000));
+    let breaker = open();
+    let _probes: Vec<_> = std::iter::from_fn(|| breaker.acquire(at(6)).ok()).collect();
+    assert_eq!(Failure::from(breaker.acquire(at(6)).unwrap_err()).retry_after_ms, Some(200));
+}

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Denied, DenyAlert, DenyAlertEvent, DenyReason, LimitKey, LimiterOptions, LimiterOptionsError,
     LimiterSnapshot, OnError, Pressure,
@@ -64,7 +66,7 @@ pub struct LimiterStatus {
 }
 
 /// What a limiter did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LimiterStats {
     /// Keys known.

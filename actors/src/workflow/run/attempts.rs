@@ -45,8 +45,9 @@ impl Turn<'_> {
         let error = StepError::new(&failure.code, &failure.message);
         match next_try(&plan.retry, trouble, failure, first_us, self.now_us, self.draw) {
             NextTry::Never => self.fail_step(step, error),
-            NextTry::After { at_us, delay_us } => {
-                self.apply(RunEvent::RetryScheduled { step, attempt, at_us, delay_us, error, undo: false });
+            NextTry::After { at_us, delay_us, waiting } => {
+                let undo = false;
+                self.apply(RunEvent::RetryScheduled { step, attempt, at_us, delay_us, error, undo, waiting });
                 self.effect(RunEffect::SetTimer { timer: TimerId::Retry(step), due_us: at_us });
             }
         }

@@ -165,6 +165,9 @@ pub enum RunEvent {
         /// Whether it is an attempt of the compensation.
         #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
         undo: bool,
+        /// What lets the next one run; the attempt then does not count as failed.
+        #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+        waiting: Option<WaitingFor>,
     },
     /// A retry became due. Not a line of the history.
     #[serde(rename = "sd")]
@@ -209,6 +212,25 @@ pub enum RunEvent {
         #[serde(rename = "e")]
         error: StepError,
     },
+}
+
+/// What a step waits for beside the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum WaitingFor {
+    /// A circuit breaker that does not let its attempts run.
+    #[serde(rename = "b")]
+    Breaker,
+}
+
+impl WaitingFor {
+    /// The word users see.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+        }
+    }
 }
 
 /// Why a step will not run.

@@ -2,7 +2,7 @@
 //! nothing.
 
 use super::codes::StepCode;
-use super::event::{RetryScope, RunEvent, SkipReason, StepError};
+use super::event::{RetryScope, RunEvent, SkipReason, StepError, WaitingFor};
 use super::state::{ERRORS_KEPT_MAX, Phase, RunState, Trouble, Undoing};
 use crate::workflow::definition::ValidDefinition;
 
@@ -52,10 +52,15 @@ impl RunState {
                 // The run ends: dependants are not to be decided any more.
                 self.set_code(*step, StepCode::Cancelled);
             }
-            RunEvent::RetryScheduled { step, at_us, delay_us, error, undo, .. } => {
-                self.retry_scheduled(*step, *at_us, *delay_us, error, *undo);
+            RunEvent::RetryScheduled { step, at_us, delay_us, error, undo, waiting, .. } => {
+                self.remember_error(*step, error);
+                if let Some(trouble) = self.wait(*step, *at_us, *undo, *waiting) {
+                    trouble.failures = trouble.failures.saturating_add(1);
+                    trouble.last_delay_us = *delay_us;
+                }
             }
             RunEvent::RetryDue { step } => {
+                self.kept.behind_breaker.remove(step);
                 if self.kept.waiting.remove(step).is_some() {
                     self.set_code(*step, StepCode::Ready);
                     self.kept.ready.push_back(*step);
@@ -120,13 +125,11 @@ impl RunState {
         let before = self.kept.undoing.take().filter(|undoing| undoing.step == step);
         let first_us = first_us.or(before.as_ref().and_then(|undoing| undoing.first_us));
         let trouble = before.map(|undoing| undoing.trouble).unwrap_or_default();
-        self.kept.undoing = Some(Undoing { step, attempt, running: true, due_us: None, first_us, trouble });
+        self.kept.undoing = Some(Undoing { first_us, trouble, ..Undoing::begin(step, attempt, true) });
     }
 
     fn undo_failed(&mut self, step: u32, attempt: u32, error: &StepError) {
-        let trouble = Trouble::default();
-        self.kept.undoing =
-            Some(Undoing { step, attempt, running: false, due_us: None, first_us: None, trouble });
+        self.kept.undoing = Some(Undoing::begin(step, attempt, false));
         self.remember_error(step, error);
         self.set_code(step, StepCode::CompensationFailed);
     }
@@ -139,20 +142,28 @@ impl RunState {
         self.initialise(def);
     }
 
-    fn retry_scheduled(&mut self, step: u32, at_us: i64, delay_us: u64, error: &StepError, undo: bool) {
-        self.remember_error(step, error);
-        let trouble = if undo {
-            let Some(undoing) = &mut self.kept.undoing else { return };
+    /// Has a step, or its compensation, wait for its next attempt; answers where to count the failure, if it is one.
+    fn wait(
+        &mut self,
+        step: u32,
+        at_us: i64,
+        undo: bool,
+        waiting: Option<WaitingFor>,
+    ) -> Option<&mut Trouble> {
+        let behind_breaker = waiting == Some(WaitingFor::Breaker);
+        if undo {
+            let undoing = self.kept.undoing.as_mut()?;
             undoing.running = false;
             undoing.due_us = Some(at_us);
-            &mut undoing.trouble
-        } else {
-            self.set_code(step, StepCode::Waiting);
-            self.kept.waiting.insert(step, at_us);
-            self.kept.trouble.entry(step).or_default()
-        };
-        trouble.failures = trouble.failures.saturating_add(1);
-        trouble.last_delay_us = delay_us;
+            undoing.behind_breaker = behind_breaker;
+            return waiting.is_none().then_some(&mut undoing.trouble);
+        }
+        self.set_code(step, StepCode::Waiting);
+        self.kept.waiting.insert(step, at_us);
+        if behind_breaker {
+            self.kept.behind_breaker.insert(step);
+        }
+        waiting.is_none().then(|| self.kept.trouble.entry(step).or_default())
     }
 
     /// Takes a step out of the queues; it is at the front unless a stored log says otherwise.
@@ -172,6 +183,7 @@ impl RunState {
     /// Drops what is kept of an open step only.
     fn forget(&mut self, step: u32) {
         self.kept.waiting.remove(&step);
+        self.kept.behind_breaker.remove(&step);
         self.kept.first_us.remove(&step);
         self.kept.trouble.remove(&step);
     }
@@ -249,6 +261,7 @@ impl RunState {
             undoing.trouble = Trouble::default();
             undoing.first_us = None;
             undoing.due_us = None;
+            undoing.behind_breaker = false;
             let step = undoing.step;
             if self.code(step) == StepCode::CompensationFailed {
                 self.set_code(step, StepCode::Completed);

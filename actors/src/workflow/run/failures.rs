@@ -1,11 +1,12 @@
 //! From the end of an attempt to the next try.
 
+use super::event::WaitingFor;
 use super::input::{AttemptResult, Failure};
 use super::state::Trouble;
 use crate::{
     ids::Timestamp,
     resilience::{
-        breaker::FailureClass,
+        breaker::{BreakerOpen, FORCED_OPEN_LOOK, FailureClass},
         retry::{RetryCause, RetryDecision, RetryPolicy, RetryState},
     },
 };
@@ -21,8 +22,11 @@ pub(super) enum NextTry {
     /// The failure is final.
     Never,
     /// At this time, after this delay.
-    After { at_us: i64, delay_us: u64 },
+    After { at_us: i64, delay_us: u64, waiting: Option<WaitingFor> },
 }
+
+/// Shortest wait for a breaker, whatever the activity asks for: a look is an entry.
+const BREAKER_WAIT_MIN: Duration = Duration::from_millis(10);
 
 /// The output of an attempt, or its failure: timeouts, panics and cancellations are failures like others.
 pub(super) fn failure_of(result: AttemptResult) -> Result<Value, Failure> {
@@ -52,7 +56,21 @@ impl RetryCause for Failure {
     }
 }
 
-/// Applies the policy to one more failure. Draws once, unless the failure is final.
+/// When to look again at a breaker that did not let the attempt run; `None`: it failed for another reason, or its
+/// policy takes an open breaker for a final failure.
+fn behind_breaker(policy: &RetryPolicy, failure: &Failure, now_us: i64) -> Option<NextTry> {
+    let is_final = !failure.retryable || policy.non_retryable.contains(&failure.code);
+    if failure.code != BreakerOpen::CODE || is_final {
+        return None;
+    }
+    let wait = failure.retry_after_ms.map_or(FORCED_OPEN_LOOK, Duration::from_millis).max(BREAKER_WAIT_MIN);
+    let delay_us = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+    let at_us = now_us.saturating_add_unsigned(delay_us);
+    Some(NextTry::After { at_us, delay_us, waiting: Some(WaitingFor::Breaker) })
+}
+
+/// Applies the policy to one more failure. Draws once, unless the failure is final or the wait is a breaker's: that
+/// one is no failure to the policy.
 pub(super) fn next_try(
     policy: &RetryPolicy,
     before: Trouble,
@@ -61,6 +79,9 @@ pub(super) fn next_try(
     now_us: i64,
     draw: &mut dyn FnMut() -> f64,
 ) -> NextTry {
+    if let Some(wait) = behind_breaker(policy, failure, now_us) {
+        return wait;
+    }
     let state = RetryState {
         failures: before.failures,
         previous_us: (before.failures > 0).then_some(before.last_delay_us),
@@ -69,6 +90,6 @@ pub(super) fn next_try(
     };
     match policy.decide(&state, failure, Timestamp(now_us), draw) {
         RetryDecision::Never(_) => NextTry::Never,
-        RetryDecision::After { at, delay_us } => NextTry::After { at_us: at.0, delay_us },
+        RetryDecision::After { at, delay_us } => NextTry::After { at_us: at.0, delay_us, waiting: None },
     }
 }

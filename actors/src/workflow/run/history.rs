@@ -95,8 +95,12 @@ fn step_parts(event: &RunEvent) -> Option<Parts> {
         RunEvent::StepCancelled { step, attempt } => {
             ("step_cancelled", Some(*step), Some(*attempt), Value::Null)
         }
-        RunEvent::RetryScheduled { step, attempt, at_us, error, undo, .. } => {
-            let details = json!({ "retry_at_us": at_us, "error": step_error(error), "compensation": undo });
+        RunEvent::RetryScheduled { step, attempt, at_us, error, undo, waiting, .. } => {
+            let mut details =
+                json!({ "retry_at_us": at_us, "error": step_error(error), "compensation": undo });
+            if let (Some(waiting), Some(details)) = (waiting, details.as_object_mut()) {
+                details.insert("waiting".to_owned(), json!(waiting.name()));
+            }
             ("retry_scheduled", Some(*step), Some(*attempt), details)
         }
         RunEvent::CompensationStarted { step, attempt, .. } => {

@@ -25,7 +25,7 @@ mod undo;
 mod view;
 
 pub use effect::{Decision, EVENTS_MAX, OutputRow, RowKey, RunEffect, TimerId, idempotency_key};
-pub use event::{EndCause, RetryScope, RunError, RunEvent, SkipReason, StepError};
+pub use event::{EndCause, RetryScope, RunError, RunEvent, SkipReason, StepError, WaitingFor};
 pub use history::HistoryLine;
 pub use input::{AttemptId, AttemptResult, Failure, IllegalTransition, RunInput, RunRejection};
 pub use snapshot::SnapshotError;

@@ -2,7 +2,10 @@
 //! rules of its own that share no code with the engine.
 
 use super::*;
-use crate::resilience::retry::{Jitter, RetryPolicy};
+use crate::resilience::{
+    breaker::BreakerOpen,
+    retry::{Jitter, RetryPolicy},
+};
 use crate::workflow::definition::{Definition, FailurePolicy, Join, Step, ValidDefinition};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +73,8 @@ pub(super) struct World {
     pub(super) running: BTreeMap<(u32, bool), (u32, Value)>,
     pub(super) timers: BTreeMap<TimerId, i64>,
     pub(super) now_us: i64,
+    /// When the last attempt ended.
+    told_us: i64,
     pub(super) most_running: usize,
     snapshot: (usize, Vec<u8>),
     seed: u64,
@@ -85,6 +90,7 @@ impl World {
             running: BTreeMap::new(),
             timers: BTreeMap::new(),
             now_us: 1_000_000,
+            told_us: 0,
             most_running: 0,
             snapshot: (0, RunState::new().snapshot()),
             seed: 7,
@@ -176,14 +182,32 @@ impl World {
 
     /// Ends the attempt of this step as its plan says.
     pub(super) fn end_attempt(&mut self, key: (u32, bool), fails: bool) {
+        self.end_with(
+            key,
+            if fails {
+                AttemptResult::Failed(Failure::retryable("no", "not yet"))
+            } else {
+                AttemptResult::Completed(json!(key.0))
+            },
+        );
+    }
+
+    /// A breaker does not let the attempt run.
+    pub(super) fn refuse_attempt(&mut self, key: (u32, bool)) {
+        let failure = Failure::retryable(BreakerOpen::CODE, "open");
+        self.end_with(key, AttemptResult::Failed(Failure { retry_after_ms: Some(70), ..failure }));
+        let step = self.state.step_view(&self.def, key.0).unwrap();
+        assert_eq!(
+            (step.waiting_for, step.retry_at_us),
+            (Some(WaitingFor::Breaker), Some(self.told_us + 70_000))
+        );
+    }
+
+    fn end_with(&mut self, key: (u32, bool), result: AttemptResult) {
         let (attempt, _) = self.running.remove(&key).unwrap();
-        let result = if fails {
-            AttemptResult::Failed(Failure::retryable("no", "not yet"))
-        } else {
-            AttemptResult::Completed(json!(key.0))
-        };
         let attempt = AttemptId { step: key.0, attempt, undo: key.1 };
         self.tell(RunInput::AttemptEnded { attempt, result: result.clone() }).unwrap();
+        self.told_us = self.now_us;
         // The same report once more comes too late.
         let late = self.tell(RunInput::AttemptEnded { attempt, result }).unwrap();
         assert_eq!(late, Decision::default());

@@ -5,7 +5,7 @@ use super::event::{EndCause, RunError, StepError};
 use super::state::{ERRORS_KEPT_MAX, Kept, Phase, RunState, Trouble, Undoing};
 use crate::workflow::definition::ValidDefinition;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Why bytes are not a snapshot of a run of this definition.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ struct Packed {
     /// Step, and due time relative to `clock_us`, zigzag.
     #[serde(rename = "wt", with = "serde_bytes")]
     waiting: Vec<u8>,
+    #[serde(rename = "wb", with = "serde_bytes", default, skip_serializing_if = "Vec::is_empty")]
+    behind_breaker: Vec<u8>,
     #[serde(rename = "fs", with = "serde_bytes")]
     first_us: Vec<u8>,
     #[serde(rename = "u", with = "serde_bytes")]
@@ -82,6 +84,7 @@ impl RunState {
             ready: pack(kept.ready.iter().map(|&n| u64::from(n))),
             doomed: pack(kept.doomed.iter().map(|&n| u64::from(n))),
             waiting: times(&kept.waiting),
+            behind_breaker: pack(kept.behind_breaker.iter().map(|&n| u64::from(n))),
             first_us: times(&kept.first_us),
             undo: pack(kept.undo.iter().map(|&n| u64::from(n))),
             trouble: pack(
@@ -147,6 +150,7 @@ fn unpack(packed: Packed) -> Result<Kept, SnapshotError> {
         ready: VecDeque::from(steps(&packed.ready)?),
         doomed: VecDeque::from(steps(&packed.doomed)?),
         waiting: times(&packed.waiting)?,
+        behind_breaker: BTreeSet::from_iter(steps(&packed.behind_breaker)?),
         first_us: times(&packed.first_us)?,
         trouble,
         errors: packed.errors.into_iter().collect(),
@@ -188,6 +192,10 @@ fn check(def: &ValidDefinition, kept: &Kept) -> Result<(), SnapshotError> {
         ),
         (kept.waiting.len() == waiting_codes, "the waiting steps"),
         (kept.waiting.keys().all(|&step| code(step) == Some(StepCode::Waiting)), "a waiting step"),
+        (
+            kept.behind_breaker.iter().all(|step| kept.waiting.contains_key(step)),
+            "a step behind a breaker does not wait",
+        ),
         (kept.first_us.keys().all(|&step| code(step).is_some()), "a limited step"),
         (kept.trouble.keys().all(|&step| code(step).is_some()), "a troubled step"),
         (kept.errors.keys().all(|&step| code(step).is_some()), "an error without a step"),

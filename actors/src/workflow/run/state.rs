@@ -4,7 +4,7 @@ use super::codes::StepCode;
 use super::event::{EndCause, RunError, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 /// Most step errors kept for `show`; the history has them all.
@@ -39,6 +39,8 @@ pub(super) struct Kept {
     pub(super) doomed: VecDeque<u32>,
     /// Steps waiting for their next attempt, and when it is due.
     pub(super) waiting: BTreeMap<u32, i64>,
+    /// Of these, the steps whose breaker did not let their attempt run.
+    pub(super) behind_breaker: BTreeSet<u32>,
     /// First start of open steps whose total time is limited.
     pub(super) first_us: BTreeMap<u32, i64>,
     /// Failed attempts of open steps.
@@ -106,6 +108,17 @@ pub(super) struct Undoing {
     pub(super) first_us: Option<i64>,
     #[serde(rename = "x")]
     pub(super) trouble: Trouble,
+    /// Its breaker did not let the last attempt run.
+    #[serde(rename = "b", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) behind_breaker: bool,
+}
+
+impl Undoing {
+    /// The compensation of a step at this attempt, with no failure so far.
+    pub(super) fn begin(step: u32, attempt: u32, running: bool) -> Self {
+        let trouble = Trouble::default();
+        Self { step, attempt, running, due_us: None, first_us: None, trouble, behind_breaker: false }
+    }
 }
 
 /// What follows from the kept part and the definition.

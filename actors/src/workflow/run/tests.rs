@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+mod breaker;
 mod rules;
 mod snapshots;
 
@@ -57,6 +58,10 @@ struct Failures(Vec<u32>);
 impl Failures {
     fn end(&mut self, world: &mut World, plans: &[Plan], key: (u32, bool)) {
         let plan = &plans[key.0 as usize];
+        // Each third attempt meets an open breaker, which no policy counts.
+        if world.running[&key].0.is_multiple_of(3) {
+            return world.refuse_attempt(key);
+        }
         let fails = !key.1 && self.0[key.0 as usize] < plan.fails;
         if fails {
             self.0[key.0 as usize] += 1;

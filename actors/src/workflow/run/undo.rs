@@ -73,8 +73,9 @@ impl Turn<'_> {
         let error = StepError::new(&failure.code, &failure.message);
         match next_try(&plan.retry, trouble, failure, first_us, self.now_us, self.draw) {
             NextTry::Never => self.undo_failed(step, attempt, error),
-            NextTry::After { at_us, delay_us } => {
-                self.apply(RunEvent::RetryScheduled { step, attempt, at_us, delay_us, error, undo: true });
+            NextTry::After { at_us, delay_us, waiting } => {
+                let undo = true;
+                self.apply(RunEvent::RetryScheduled { step, attempt, at_us, delay_us, error, undo, waiting });
                 self.effect(RunEffect::SetTimer { timer: TimerId::UndoRetry(step), due_us: at_us });
             }
         }

@@ -1,7 +1,7 @@
 //! What people see of a run.
 
 use super::codes::StepCode;
-use super::event::{EndCause, RunError, StepError};
+use super::event::{EndCause, RunError, StepError, WaitingFor};
 use super::state::RunState;
 use crate::workflow::definition::ValidDefinition;
 
@@ -40,6 +40,8 @@ pub struct StepView<'a> {
     pub last_error: Option<&'a StepError>,
     /// When the next attempt is due, in Unix microseconds.
     pub retry_at_us: Option<i64>,
+    /// What lets the next attempt run, beside the time.
+    pub waiting_for: Option<WaitingFor>,
 }
 
 impl RunState {
@@ -67,14 +69,17 @@ impl RunState {
     #[must_use]
     pub fn step_view<'a>(&'a self, def: &'a ValidDefinition, step: u32) -> Option<StepView<'a>> {
         let plan = def.step(step)?;
-        let undo_due =
-            self.kept.undoing.as_ref().filter(|undoing| undoing.step == step).and_then(|u| u.due_us);
+        let undoing = self.kept.undoing.as_ref().filter(|undoing| undoing.step == step);
+        let undo_due = undoing.and_then(|undoing| undoing.due_us);
+        let undo_waits = undo_due.is_some() && undoing.is_some_and(|undoing| undoing.behind_breaker);
+        let waits = undo_waits || self.kept.behind_breaker.contains(&step);
         Some(StepView {
             id: &plan.id,
             status: self.code(step).name(),
             attempts: self.attempts(step),
             last_error: self.kept.errors.get(&step),
             retry_at_us: self.kept.waiting.get(&step).copied().or(undo_due),
+            waiting_for: waits.then_some(WaitingFor::Breaker),
         })
     }
 

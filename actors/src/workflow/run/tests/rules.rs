@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn start(step: u32, attempt: u32) -> RunEvent {
+pub(super) fn start(step: u32, attempt: u32) -> RunEvent {
     RunEvent::StepStarted { step, attempt, first_us: None }
 }
 
-fn done(step: u32, attempt: u32) -> RunEvent {
+pub(super) fn done(step: u32, attempt: u32) -> RunEvent {
     RunEvent::StepCompleted { step, attempt, size: 0, crc32c: 0 }
 }
 
@@ -20,43 +20,43 @@ fn kinds(decision: &Decision, def: &ValidDefinition) -> Vec<String> {
     decision.events.iter().filter_map(line).map(text).collect()
 }
 
-struct Run {
-    def: ValidDefinition,
-    state: RunState,
-    now_us: i64,
+pub(super) struct Run {
+    pub(super) def: ValidDefinition,
+    pub(super) state: RunState,
+    pub(super) now_us: i64,
 }
 
 impl Run {
-    fn new(definition: Definition, workers: u32, input: Value) -> (Self, Decision) {
+    pub(super) fn new(definition: Definition, workers: u32, input: Value) -> (Self, Decision) {
         let mut run = Self { def: definition.validate().unwrap(), state: RunState::new(), now_us: 0 };
         let started = run.tell(RunInput::Start { input, workers }).unwrap();
         (run, started)
     }
 
-    fn tell(&mut self, input: RunInput) -> Result<Decision, RunRejection> {
+    pub(super) fn tell(&mut self, input: RunInput) -> Result<Decision, RunRejection> {
         self.state.advance(&self.def, input, self.now_us, &mut || 0.5)
     }
 
-    fn end(&mut self, step: u32, attempt: u32, result: AttemptResult) -> Decision {
+    pub(super) fn end(&mut self, step: u32, attempt: u32, result: AttemptResult) -> Decision {
         self.tell(RunInput::AttemptEnded { attempt: AttemptId { step, attempt, undo: false }, result })
             .unwrap()
     }
 
-    fn complete(&mut self, step: u32, attempt: u32, output: Value) -> Decision {
+    pub(super) fn complete(&mut self, step: u32, attempt: u32, output: Value) -> Decision {
         self.end(step, attempt, AttemptResult::Completed(output))
     }
 
-    fn fail(&mut self, step: u32, attempt: u32) -> Decision {
+    pub(super) fn fail(&mut self, step: u32, attempt: u32) -> Decision {
         self.end(step, attempt, AttemptResult::Failed(Failure::retryable("down", "no answer")))
     }
 
-    fn undo(&mut self, step: u32, attempt: u32, result: AttemptResult) -> Decision {
+    pub(super) fn undo(&mut self, step: u32, attempt: u32, result: AttemptResult) -> Decision {
         self.tell(RunInput::AttemptEnded { attempt: AttemptId { step, attempt, undo: true }, result })
             .unwrap()
     }
 }
 
-fn chain() -> crate::workflow::definition::DefinitionBuilder {
+pub(super) fn chain() -> crate::workflow::definition::DefinitionBuilder {
     Definition::builder("chain").step(Step::new("a")).step(Step::new("b").needs(["a"]))
 }
 

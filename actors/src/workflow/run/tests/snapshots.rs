@@ -130,7 +130,7 @@ proptest! {
                 8 => RunEvent::StepFailed { step, attempt: 1, error: error.clone(), ignored: false },
                 9 => RunEvent::StepSkipped { step, reason: SkipReason::Condition },
                 10 => RunEvent::StepCancelled { step, attempt: 1 },
-                11 => RunEvent::RetryScheduled { step, attempt: 1, at_us: 9, delay_us: 2, error: error.clone(), undo: step > 4 },
+                11 => RunEvent::RetryScheduled { step, attempt: 1, at_us: 9, delay_us: 2, error: error.clone(), undo: step > 4, waiting: (step % 2 == 1).then_some(WaitingFor::Breaker) },
                 12 => RunEvent::RetryDue { step },
                 13 => RunEvent::CompensationStarted { step, attempt: 1, first_us: None },
                 14 => RunEvent::CompensationFailed { step, attempt: 1, error: error.clone() },
