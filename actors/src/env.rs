@@ -20,6 +20,7 @@ use crate::{
     persistence::{PersistenceMsg, StoreHandle},
     queue::Bells,
     remote::{Remote, RemotePlace},
+    resilience::protected::ProtectedServices,
     store::Incarnation,
     task::TaskScope,
     task_agent::{TaskAgentTable, TaskPoolTable},
@@ -135,6 +136,7 @@ pub struct Env {
     task_agents: TaskAgentTable,
     task_pools: TaskPoolTable,
     remote: RemotePlace,
+    protected: ProtectedServices,
     seed: AtomicU64,
     began: Timestamp,
     session: RwLock<(Timestamp, Arc<Session>)>,
@@ -160,6 +162,7 @@ impl Env {
         let session = RwLock::new((began, Session::begun_at(began)));
         Arc::new(Self {
             vitals: Vitals::new(Arc::clone(&parts.clock)),
+            protected: ProtectedServices::new(Arc::clone(&parts.clock)),
             parts,
             services: Services::default(),
             volatiles: Volatiles::default(),
@@ -257,6 +260,12 @@ impl Env {
     #[must_use]
     pub fn bells(&self) -> &Bells {
         &self.bells
+    }
+
+    /// Services outside, each behind its layers.
+    #[must_use]
+    pub fn protected(&self) -> &ProtectedServices {
+        &self.protected
     }
 
     /// The task agents.

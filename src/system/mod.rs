@@ -17,6 +17,7 @@ use stanchion_actors::{
     ids::{Name, NameError, Version},
     names::DurableNames,
     queue::{Queue, QueueError},
+    resilience::protected::{Protected, ProtectedServices, ServiceNotFound},
     store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
@@ -156,6 +157,20 @@ impl System {
     #[must_use]
     pub fn names(&self) -> DurableNames {
         DurableNames::new(Arc::clone(&self.env))
+    }
+
+    /// Services outside, each behind its layers: timeouts, retries, breaker, rate limit, bulkhead, fallback.
+    #[must_use]
+    pub fn services(&self) -> &ProtectedServices {
+        self.env.protected()
+    }
+
+    /// The service outside of this name.
+    ///
+    /// # Errors
+    /// [`ServiceNotFound`]: do not run the call.
+    pub fn protected(&self, name: &str) -> Result<Protected, ServiceNotFound> {
+        self.env.protected().get(name)
     }
 
     /// The store in force.

@@ -30,6 +30,7 @@ mod history;
 mod mailbox;
 mod names;
 mod outbox;
+mod protected;
 mod queue;
 mod recovery;
 #[cfg(feature = "testing")]

@@ -136,7 +136,7 @@ impl Timeouts {
     }
 
     /// The same, of options that were checked.
-    pub(super) fn of_valid(options: &TimeoutOptions, now: Instant, deadline: Option<Instant>) -> Self {
+    pub(crate) fn of_valid(options: &TimeoutOptions, now: Instant, deadline: Option<Instant>) -> Self {
         let total = options.total_ms.map(|ms| (now + Duration::from_millis(ms), TimeoutLayer::Total));
         let deadline = deadline.map(|deadline| (deadline, TimeoutLayer::Deadline));
         // The first of equals is taken: the call's own limit.

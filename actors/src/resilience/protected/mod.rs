@@ -33,6 +33,7 @@
 //! # }
 //! ```
 
+mod adapter;
 mod attempts;
 mod core;
 mod ctx;
@@ -53,6 +54,7 @@ mod storm_tests;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::{AdapterFault, ProtectedResponse};
 pub use core::Protected;
 pub use ctx::{Attempt, ProtectedCtx, ProtectedValue};
 pub use error::{ProtectedError, ProtectedErrorKind, Refusal};

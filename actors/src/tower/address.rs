@@ -1,0 +1,27 @@
+//! An address as a service: a request is a command, a response its reply.
+
+use std::task::{Context, Poll};
+
+use ::tower::Service;
+use futures_util::future::BoxFuture;
+
+use crate::{
+    agent::{Address, Speaks},
+    error::CallError,
+};
+
+/// Always ready: the mailbox is bounded, and a call that finds it full waits or is refused as its kind says.
+impl<A: Speaks> Service<A::Command> for Address<A> {
+    type Response = A::Reply;
+    type Error = CallError<A::Rejection>;
+    type Future = BoxFuture<'static, Result<A::Reply, CallError<A::Rejection>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, command: A::Command) -> Self::Future {
+        let address = self.clone();
+        Box::pin(async move { Address::call(&address, command).await })
+    }
+}
