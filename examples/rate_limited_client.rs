@@ -94,7 +94,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let upstream = http.register("api", &UpstreamOptions::of(&url))?;
     let adapter = Bounded::new(HttpAdapter::new(upstream, Arc::new(SystemClock)), Arc::new(SystemClock))?;
 
-    let (ctx, request, call) = (ProtectedCtx::new("example", "list"), HttpRequest::get("items"), CallCtx::default());
+    let (ctx, request, call) =
+        (ProtectedCtx::new("example", "list"), HttpRequest::get("items"), CallCtx::default());
     let ask = || service.call_adapter(&ctx, &adapter, &request, &call);
 
     // Thirty at once: the limiter spreads them, and the other side never has to refuse one.

@@ -61,12 +61,15 @@ impl Activity for Send {
     async fn run(&self, ctx: ActivityCtx, hook: Hook) -> Result<u16, Failure> {
         let request = HttpRequest::post(&hook.path, hook.number.to_string());
         let call = CallCtx { idempotency_key: Some(ctx.idempotency_key.to_string()), ..CallCtx::default() };
-        let sent = self.service.call_adapter(&ProtectedCtx::new("hooks", "post"), &self.receiver, &request, &call);
+        let sent =
+            self.service.call_adapter(&ProtectedCtx::new("hooks", "post"), &self.receiver, &request, &call);
         match sent.await {
             Ok(answer) => Ok(answer.value.status.as_u16()),
             // Nothing was sent: the job waits as long as the layer says.
             Err(error) if matches!(error.kind, ProtectedErrorKind::Refused { .. }) => Err(Failure {
-                retry_after_ms: error.retry_after().map(|after| u64::try_from(after.as_millis()).unwrap_or(0) + 1),
+                retry_after_ms: error
+                    .retry_after()
+                    .map(|after| u64::try_from(after.as_millis()).unwrap_or(0) + 1),
                 ..Failure::retryable("refused", error.to_string())
             }),
             Err(error) if error.may_retry() => Err(Failure::retryable("receiver", error.to_string())),
@@ -136,7 +139,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue = system.queue("hooks")?;
     let retry = RetryPolicy { max_attempts: 1_000, maximum_interval_ms: Some(100), ..RetryPolicy::fixed(20) };
     queue.configure(QueueConfig { retry, ..QueueConfig::default() }).await?;
-    let hooks = (0..20).map(|number| Hook { path: (if number == 7 { "gone" } else { "hook" }).to_owned(), number });
+    let hooks =
+        (0..20).map(|number| Hook { path: (if number == 7 { "gone" } else { "hook" }).to_owned(), number });
     let jobs: Result<Vec<_>, _> = hooks.map(|hook| NewJob::with_input("hook", &hook)).collect();
     // Answered when they are stored: from here on each is sent, whatever happens.
     let enqueued = queue.enqueue(jobs?).await?;

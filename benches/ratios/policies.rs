@@ -98,7 +98,12 @@ fn checks(lab: &Lab) {
         let (keyed_one, keyed_two) = both(|| {
             let _ = black_box(keyed.check_key(&"agent"));
         });
-        let raw = [("ns", one), ("two_threads_ns", two), ("keyed_ns", keyed_one), ("keyed_two_threads_ns", keyed_two)];
+        let raw = [
+            ("ns", one),
+            ("two_threads_ns", two),
+            ("keyed_ns", keyed_one),
+            ("keyed_two_threads_ns", keyed_two),
+        ];
         lab.report.figure("policy_governor_ns", &raw);
     }
 }
@@ -159,7 +164,12 @@ async fn pipelines(lab: &Lab) {
     let [bare, all_ns, none_ns, tower_ns] = rounds.map(median);
     let stats = all.stats();
     let refused = stats.failed as f64 / stats.calls as f64;
-    let raw = [("bare_ns", bare), ("no_layer_ns", none_ns), ("tower_three_layers_ns", tower_ns), ("refused", refused)];
+    let raw = [
+        ("bare_ns", bare),
+        ("no_layer_ns", none_ns),
+        ("tower_three_layers_ns", tower_ns),
+        ("refused", refused),
+    ];
     lab.report.figure("protected_call_ns", &[&[("ns", all_ns)], raw.as_slice()].concat());
 }
 

@@ -34,8 +34,12 @@ async fn a_system_has_the_services_of_a_document_and_no_others() {
     let mail = system.protected("mail").unwrap();
     let sent = mail.call(&ProtectedCtx::new("agent-7", "send"), async |_| Ok::<_, Failure>("sent")).await;
     assert_eq!(sent.unwrap().value, "sent");
-    assert_eq!(system.protected("mial").unwrap_err().to_string(), r#"no service is named "mial": configure it first"#);
-    let calls: Vec<_> = system.services().stats().iter().map(|stats| (stats.service.to_string(), stats.calls)).collect();
+    assert_eq!(
+        system.protected("mial").unwrap_err().to_string(),
+        r#"no service is named "mial": configure it first"#
+    );
+    let calls: Vec<_> =
+        system.services().stats().iter().map(|stats| (stats.service.to_string(), stats.calls)).collect();
     assert_eq!(calls, [("mail".to_owned(), 1), ("search".to_owned(), 0)]);
     // Other options in one step: what the breaker knows stays.
     mail.breaker().unwrap().force_open(stanchion::ids::Timestamp(0));
@@ -122,12 +126,21 @@ async fn jobs_of_a_service_that_is_down_reach_it_by_probes_only_and_are_done_whe
                     "permitted_number_of_calls_in_half_open_state": 1}}"#;
     let clock = Arc::new(stanchion::clock::SystemClock);
     let service = Protected::new("hooks", serde_json::from_str(options).unwrap(), clock).unwrap();
-    let hook = Hook { service: service.clone(), is_up: Arc::clone(&is_up), sent, reached: Arc::clone(&reached) };
+    let hook =
+        Hook { service: service.clone(), is_up: Arc::clone(&is_up), sent, reached: Arc::clone(&reached) };
     let system = System::builder().activity(hook).open_memory().await.unwrap();
     let queue = system.queue("hooks").unwrap();
-    let retry = RetryPolicy { max_attempts: 10_000, initial_interval_ms: 5, backoff_coefficient: 1.0, ..RetryPolicy::default() };
+    let retry = RetryPolicy {
+        max_attempts: 10_000,
+        initial_interval_ms: 5,
+        backoff_coefficient: 1.0,
+        ..RetryPolicy::default()
+    };
     queue.configure(QueueConfig { retry, ..QueueConfig::default() }).await.unwrap();
-    queue.enqueue((0..50_u32).map(|number| NewJob::with_input("", &number).unwrap()).collect()).await.unwrap();
+    queue
+        .enqueue((0..50_u32).map(|number| NewJob::with_input("", &number).unwrap()).collect())
+        .await
+        .unwrap();
     let config = TaskAgentConfig { concurrency: 8, ..TaskAgentConfig::new("sender", "hooks", "hook") };
     system.task_agents().start(config).await.unwrap();
     let refused = || service.stats().ended_by(Layer::Breaker);

@@ -60,7 +60,8 @@ fn no_chance() -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_breaker_as_a_layer_opens_and_says_until_when() {
-    let options = BreakerOptions { minimum_number_of_calls: 1, sliding_window_size: 1, ..BreakerOptions::default() };
+    let options =
+        BreakerOptions { minimum_number_of_calls: 1, sliding_window_size: 1, ..BreakerOptions::default() };
     let breaker = Breaker::new("half", options).unwrap();
     let mut service = BreakerLayer::new(breaker.clone(), clock()).layer(service_fn(half));
     assert_eq!(service.ready().await.unwrap().call(8).await, Ok(4));
@@ -110,9 +111,11 @@ async fn a_bulkhead_as_a_layer_bounds_what_runs_at_once() {
 async fn retries_as_a_layer_stay_within_the_budget_and_see_inner_layers() {
     let asked = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&asked);
-    let options = RetryBudgetOptions { ratio: 0.5, min_retries_per_second: 0, ..RetryBudgetOptions::default() };
+    let options =
+        RetryBudgetOptions { ratio: 0.5, min_retries_per_second: 0, ..RetryBudgetOptions::default() };
     let budget = Arc::new(RetryBudget::new(options).unwrap());
-    let retry = RetryLayer::new(RetryPolicy { max_attempts: 3, ..RetryPolicy::fixed(10) }, clock(), no_chance);
+    let retry =
+        RetryLayer::new(RetryPolicy { max_attempts: 3, ..RetryPolicy::fixed(10) }, clock(), no_chance);
     let retry = retry.unwrap().budget(budget);
     let attempt = TimeoutLayer::new(TimeoutOptions { total_ms: None, attempt_ms: Some(50) }).unwrap();
     let slow = service_fn(move |()| {
@@ -150,7 +153,8 @@ async fn all_layers_as_one_stand_among_those_of_tower() {
     );
     let protected = Protected::new("half", options.unwrap(), clock()).unwrap();
     let layer = ProtectedLayer::new(protected.clone(), "a", "o");
-    let service = ServiceBuilder::new().map_response(|half: crate::resilience::protected::ProtectedValue<u32>| half.value);
+    let service = ServiceBuilder::new()
+        .map_response(|half: crate::resilience::protected::ProtectedValue<u32>| half.value);
     let service = service.layer(layer).service(service_fn(half));
     assert_eq!(service.clone().oneshot(8).await, Ok(4));
     let error = service.oneshot(0).await.unwrap_err();

@@ -494,19 +494,10 @@ async fn whatever_happens_to_calls_every_one_is_counted_once() {
         assert_eq!((breaker.in_flight, bulkhead.in_use, bulkhead.waiting), (0, 0, 0));
         assert_eq!(bulkhead.admitted, stats.attempts);
         let budget = stats.budget.unwrap();
-        assert_eq!(
-            stats.attempts,
-            budget.deposits + budget.withdrawals - given_up_before_the_retry(&service)
-        );
+        // A retry that was paid for may be refused, or its caller goes away.
+        assert!(stats.attempts <= budget.deposits + budget.withdrawals);
     }
     assert!(service.stats().cancelled > 0 && service.stats().ended_by(Layer::Breaker) > 0);
-}
-
-/// Retries that were paid for and did not run: refused, or their caller went away.
-fn given_up_before_the_retry(service: &Protected) -> u64 {
-    let stats = service.stats();
-    let budget = stats.budget.unwrap();
-    (budget.deposits + budget.withdrawals).saturating_sub(stats.attempts)
 }
 
 #[test]
