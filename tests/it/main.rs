@@ -41,6 +41,8 @@ mod store_conformance;
 mod store_redb;
 mod task_agents;
 mod timers;
+#[cfg(feature = "tower")]
+mod tower;
 mod transact;
 mod volatile;
 mod workflows;

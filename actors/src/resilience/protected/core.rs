@@ -20,6 +20,7 @@ use crate::{
     ids::Timestamp,
     resilience::{
         breaker::Breaker,
+        budget::RetryBudget,
         bulkhead::Bulkhead,
         limiter::{BackoffWindow, BackoffWindowOptions, Limiter},
         retry::RetryStats,
@@ -139,6 +140,12 @@ impl Protected {
     #[must_use]
     pub fn breaker(&self) -> Option<Breaker> {
         self.layers().breaker.clone()
+    }
+
+    /// The budget of its retries.
+    #[must_use]
+    pub fn budget(&self) -> Option<Arc<RetryBudget>> {
+        self.layers().budget.clone()
     }
 
     /// The limiter.

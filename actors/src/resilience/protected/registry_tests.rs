@@ -53,8 +53,8 @@ async fn other_options_keep_what_every_layer_knows() {
     let held = service.call(&CTX, |_| std::future::pending::<Result<(), Failure>>());
     let mut held = Box::pin(held);
     assert!(futures_util::FutureExt::now_or_never(held.as_mut()).is_none());
-    let same = services.set("api", all(5, 1.0, 30_000, 1)).unwrap();
-    assert_eq!(same.options(), all(5, 1.0, 30_000, 1));
+    let same = services.set("api", all(6, 1.0, 30_000, 1)).unwrap();
+    assert_eq!(same.options(), all(6, 1.0, 30_000, 1));
     let stats = service.stats();
     assert_eq!(stats.breaker.unwrap().window_calls, 3);
     assert_eq!(stats.limiter.unwrap().allowed_total, 4);
@@ -68,7 +68,7 @@ async fn other_options_keep_what_every_layer_knows() {
     let error = fails(&same).await;
     assert_eq!(error.attempts, 1, "the fourth failure of the window opens: {error}");
     assert_eq!(same.breaker().unwrap().state().name(), StateName::Open);
-    services.set("api", all(5, 1.0, 30_000, 3)).unwrap();
+    services.set("api", all(6, 1.0, 30_000, 3)).unwrap();
     assert_eq!(same.breaker().unwrap().state().name(), StateName::Open);
     let changes: Vec<_> = service.transitions().iter().map(|entry| (entry.layer, entry.change)).collect();
     for layer in [Layer::Retry, Layer::Budget, Layer::Breaker, Layer::Limiter, Layer::Bulkhead] {
