@@ -60,7 +60,7 @@ impl Activity for Send {
 
     async fn run(&self, ctx: ActivityCtx, hook: Hook) -> Result<u16, Failure> {
         let request = HttpRequest::post(&hook.path, hook.number.to_string());
-        let call = CallCtx { idempotency_key: Some(ctx.idempotency_key.to_string()), ..CallCtx::default() };
+        let call = CallCtx { idempotency_key: Some(ctx.idempotency_key), ..CallCtx::default() };
         let sent =
             self.service.call_adapter(&ProtectedCtx::new("hooks", "post"), &self.receiver, &request, &call);
         match sent.await {
@@ -161,7 +161,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // While the receiver was out of order it was asked by probes only, not by twenty jobs with all their retries.
     let opened = service.transitions().len();
     assert!(opened > 0 && receiver.asked.load(SeqCst) < 60, "{}", receiver.asked.load(SeqCst));
-    println!("{} refused by the breaker meanwhile", if service.stats().failed > 0 { "some" } else { "none" });
+    println!("while it was out of order the breaker kept the others away");
 
     // The dead letter is looked at, and purged.
     let purged = queue.dead_purge(&DeadFilter { all: true, ..DeadFilter::default() }).await?;
