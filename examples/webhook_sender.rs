@@ -61,9 +61,8 @@ impl Activity for Send {
     async fn run(&self, ctx: ActivityCtx, hook: Hook) -> Result<u16, Failure> {
         let request = HttpRequest::post(&hook.path, hook.number.to_string());
         let call = CallCtx { idempotency_key: Some(ctx.idempotency_key), ..CallCtx::default() };
-        let sent =
-            self.service.call_adapter(&ProtectedCtx::new("hooks", "post"), &self.receiver, &request, &call);
-        match sent.await {
+        let caller = ProtectedCtx::new("hooks", "post");
+        match self.service.call_adapter(&caller, &self.receiver, &request, &call).await {
             Ok(answer) => Ok(answer.value.status.as_u16()),
             // Nothing was sent: the job waits as long as the layer says.
             Err(error) if matches!(error.kind, ProtectedErrorKind::Refused { .. }) => Err(Failure {
