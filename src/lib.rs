@@ -19,6 +19,8 @@ mod system;
 pub use bytes;
 #[cfg(feature = "testing")]
 pub use stanchion_actors::moment;
+#[cfg(feature = "tower")]
+pub use stanchion_actors::tower;
 pub use stanchion_actors::{
     adapter,
     agent::{

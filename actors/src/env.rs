@@ -21,6 +21,7 @@ use crate::{
     policies::{PolicyKeeperMsg, PolicyTable},
     queue::Bells,
     remote::{Remote, RemotePlace},
+    resilience::protected::ProtectedServices,
     store::Incarnation,
     task::TaskScope,
     task_agent::{TaskAgentTable, TaskPoolTable},
@@ -139,6 +140,7 @@ pub struct Env {
     task_agents: TaskAgentTable,
     task_pools: TaskPoolTable,
     remote: RemotePlace,
+    protected: ProtectedServices,
     seed: AtomicU64,
     began: Timestamp,
     session: RwLock<(Timestamp, Arc<Session>)>,
@@ -164,6 +166,7 @@ impl Env {
         let session = RwLock::new((began, Session::begun_at(began)));
         Arc::new(Self {
             vitals: Vitals::new(Arc::clone(&parts.clock)),
+            protected: ProtectedServices::new(Arc::clone(&parts.clock)),
             parts,
             services: Services::default(),
             volatiles: Volatiles::default(),
@@ -268,6 +271,12 @@ impl Env {
     #[must_use]
     pub fn policies(&self) -> &PolicyTable {
         &self.policies
+    }
+
+    /// Services outside, each behind its layers.
+    #[must_use]
+    pub fn protected(&self) -> &ProtectedServices {
+        &self.protected
     }
 
     /// The task agents.

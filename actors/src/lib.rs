@@ -29,5 +29,7 @@ pub mod task;
 pub mod task_agent;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod tower;
 pub mod volatile;
 pub mod workflow;

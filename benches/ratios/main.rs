@@ -20,6 +20,7 @@ mod baseline;
 mod drive;
 mod memory;
 mod open_loop;
+mod policies;
 mod reopen;
 mod report;
 mod volatile;
@@ -93,6 +94,7 @@ fn main() {
         workflows::run(&lab).await;
         workflows::traces(&lab).await;
         volatile::run(&lab).await;
+        policies::run(&lab).await;
         reopen::run(&lab).await;
     });
     memory::run(&lab);

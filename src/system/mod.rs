@@ -19,6 +19,7 @@ use stanchion_actors::{
     names::DurableNames,
     policies::{DurableBreakers, DurableBudgets, DurableLimiters},
     queue::{Queue, QueueError},
+    resilience::protected::{Protected, ProtectedServices, ServiceNotFound},
     store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
@@ -180,6 +181,20 @@ impl System {
     #[must_use]
     pub fn names(&self) -> DurableNames {
         DurableNames::new(Arc::clone(&self.env))
+    }
+
+    /// Services outside, each behind its layers: timeouts, retries, breaker, rate limit, bulkhead, fallback.
+    #[must_use]
+    pub fn services(&self) -> &ProtectedServices {
+        self.env.protected()
+    }
+
+    /// The service outside of this name.
+    ///
+    /// # Errors
+    /// [`ServiceNotFound`]: do not run the call.
+    pub fn protected(&self, name: &str) -> Result<Protected, ServiceNotFound> {
+        self.env.protected().get(name)
     }
 
     /// The store in force.

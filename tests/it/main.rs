@@ -31,6 +31,7 @@ mod mailbox;
 mod names;
 mod outbox;
 mod policies;
+mod protected;
 mod queue;
 mod recovery;
 #[cfg(feature = "testing")]
@@ -41,6 +42,8 @@ mod store_conformance;
 mod store_redb;
 mod task_agents;
 mod timers;
+#[cfg(feature = "tower")]
+mod tower;
 mod transact;
 mod volatile;
 mod workflows;

@@ -123,6 +123,9 @@ impl<E: std::error::Error> RetryCause for AdapterCallError<E> {
             Outcome::Success | Outcome::Ignored => None,
         }
     }
+    fn outcome(&self) -> Outcome {
+        self.verdict().outcome
+    }
     fn asked_wait(&self) -> Option<Duration> {
         self.verdict().retry_after
     }

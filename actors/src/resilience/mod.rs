@@ -15,6 +15,7 @@ pub mod fallback;
 mod holder;
 pub mod limiter;
 mod options_error;
+pub mod protected;
 pub mod resources;
 pub mod retry;
 pub mod timeout;

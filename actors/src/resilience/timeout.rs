@@ -132,11 +132,16 @@ impl Timeouts {
         deadline: Option<Instant>,
     ) -> Result<Self, OptionsError> {
         options.validate()?;
+        Ok(Self::of_valid(options, now, deadline))
+    }
+
+    /// The same, of options that were checked.
+    pub(crate) fn of_valid(options: &TimeoutOptions, now: Instant, deadline: Option<Instant>) -> Self {
         let total = options.total_ms.map(|ms| (now + Duration::from_millis(ms), TimeoutLayer::Total));
         let deadline = deadline.map(|deadline| (deadline, TimeoutLayer::Deadline));
         // The first of equals is taken: the call's own limit.
         let end = total.into_iter().chain(deadline).min_by_key(|(at, _)| *at);
-        Ok(Self { begun: now, end, attempt: options.attempt_ms.map(Duration::from_millis) })
+        Self { begun: now, end, attempt: options.attempt_ms.map(Duration::from_millis) }
     }
 
     /// The time of an attempt that begins at `now`.

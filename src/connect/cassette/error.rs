@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use stanchion_actors::{
     error::{Coded, Family},
-    resilience::{breaker::FailureClass, retry::RetryCause},
+    resilience::{
+        breaker::{FailureClass, Outcome},
+        retry::RetryCause,
+    },
 };
 
 use super::line::RequestKey;
@@ -73,6 +76,9 @@ impl RetryCause for CassetteError {
     fn may_retry(&self) -> bool {
         false
     }
+    fn outcome(&self) -> Outcome {
+        Outcome::Ignored
+    }
 }
 
 /// Why a request that is recorded has no answer.
@@ -104,6 +110,12 @@ impl<E: std::error::Error + RetryCause> RetryCause for RecordError<E> {
         match self {
             Self::Transport(error) => error.class(),
             Self::Cassette(_) => None,
+        }
+    }
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Transport(error) => error.outcome(),
+            Self::Cassette(error) => error.outcome(),
         }
     }
     fn asked_wait(&self) -> Option<Duration> {

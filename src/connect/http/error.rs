@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use stanchion_actors::{
     error::{Coded, Family},
-    resilience::{breaker::FailureClass, retry::RetryCause},
+    resilience::{
+        breaker::{FailureClass, Outcome},
+        retry::RetryCause,
+    },
 };
 
 use super::{options::OptionsError, path::PathError, request::HeaderError};
@@ -197,6 +200,10 @@ impl RetryCause for HttpError {
     }
     fn class(&self) -> Option<FailureClass> {
         self.failure_class()
+    }
+    fn outcome(&self) -> Outcome {
+        // Without a class it was the request's own fault, or was not sent.
+        self.failure_class().map_or(Outcome::Ignored, Outcome::Failure)
     }
     fn asked_wait(&self) -> Option<Duration> {
         match self {

@@ -51,6 +51,10 @@ impl RetryBudgetOptions {
         Ok(())
     }
 
+    fn law(&self) -> Law {
+        Law { part_us: self.part_us(), reserve: self.reserve(), earned: self.earned() }
+    }
+
     fn part_us(&self) -> i64 {
         // Validated: 100 000..=6 000 000.
         i64::try_from(self.ttl_ms).unwrap_or(i64::MAX).saturating_mul(1_000) / PARTS as i64
@@ -84,15 +88,19 @@ pub struct BudgetSnapshot {
 ///
 /// A clock that jumps back stands still here; by more than the window, either way, and the window starts anew.
 #[derive(Debug)]
-pub struct RetryBudget {
+pub struct RetryBudget(Mutex<Window>);
+
+/// What the options come to.
+#[derive(Clone, Copy, Debug)]
+struct Law {
     part_us: i64,
     reserve: i64,
     earned: i64,
-    window: Mutex<Window>,
 }
 
 #[derive(Debug)]
 struct Window {
+    law: Law,
     newest: i64,
     parts: [i64; PARTS],
     stats: BudgetStats,
@@ -105,13 +113,23 @@ impl RetryBudget {
     /// [`RetryBudgetError`] when an option is outside its range.
     pub fn new(options: RetryBudgetOptions) -> Result<Self, RetryBudgetError> {
         options.validate()?;
-        let window = Window { newest: i64::MIN, parts: [0; PARTS], stats: BudgetStats::default() };
-        Ok(Self {
-            part_us: options.part_us(),
-            reserve: options.reserve(),
-            earned: options.earned(),
-            window: Mutex::new(window),
-        })
+        let (law, stats) = (options.law(), BudgetStats::default());
+        Ok(Self(Mutex::new(Window { law, newest: i64::MIN, parts: [0; PARTS], stats })))
+    }
+
+    /// Takes other options and keeps what was paid in and taken out, as far as `ttl_ms` is the same: with another one
+    /// the window starts anew.
+    ///
+    /// # Errors
+    /// [`RetryBudgetError`]: nothing changed.
+    pub fn reconfigure(&self, options: &RetryBudgetOptions) -> Result<(), RetryBudgetError> {
+        options.validate()?;
+        let (mut window, law) = (self.lock(), options.law());
+        if law.part_us != window.law.part_us {
+            (window.newest, window.parts) = (i64::MIN, [0; PARTS]);
+        }
+        window.law = law;
+        Ok(())
     }
 
     /// A budget as it was. Options of another `ttl_ms` start with nothing paid in.
@@ -120,17 +138,19 @@ impl RetryBudget {
     /// [`RetryBudgetError`] when an option is outside its range.
     pub fn restore(options: RetryBudgetOptions, snapshot: &BudgetSnapshot) -> Result<Self, RetryBudgetError> {
         let budget = Self::new(options)?;
-        if snapshot.part_us == budget.part_us {
-            let mut window = budget.lock();
+        let mut window = budget.lock();
+        if snapshot.part_us == window.law.part_us {
             (window.newest, window.parts) = (snapshot.newest, snapshot.parts);
         }
+        drop(window);
         Ok(budget)
     }
 
     /// A call was made: its first attempt, not a retry.
     pub fn deposit(&self, now: Timestamp) {
         let mut window = self.at(now);
-        window.pay(self.earned);
+        let earned = window.law.earned;
+        window.pay(earned);
         window.stats.deposits += 1;
     }
 
@@ -140,7 +160,7 @@ impl RetryBudget {
     /// [`RetryBudgetExhausted`] when there is none: do not retry.
     pub fn try_withdraw(&self, now: Timestamp) -> Result<(), RetryBudgetExhausted> {
         let mut window = self.at(now);
-        if self.balance(&window) < RETRY {
+        if window.balance() < RETRY {
             window.stats.denied += 1;
             return Err(RetryBudgetExhausted);
         }
@@ -153,7 +173,7 @@ impl RetryBudget {
     #[must_use]
     pub fn stats(&self, now: Timestamp) -> BudgetStats {
         let window = self.at(now);
-        let available = u64::try_from(self.balance(&window) / RETRY).unwrap_or(0);
+        let available = u64::try_from(window.balance() / RETRY).unwrap_or(0);
         BudgetStats { available, ..window.stats }
     }
 
@@ -161,26 +181,27 @@ impl RetryBudget {
     #[must_use]
     pub fn snapshot(&self) -> BudgetSnapshot {
         let window = self.lock();
-        BudgetSnapshot { part_us: self.part_us, newest: window.newest, parts: window.parts }
-    }
-
-    fn balance(&self, window: &Window) -> i64 {
-        window.parts.iter().fold(self.reserve, |sum, tokens| sum.saturating_add(*tokens))
+        BudgetSnapshot { part_us: window.law.part_us, newest: window.newest, parts: window.parts }
     }
 
     fn at(&self, now: Timestamp) -> MutexGuard<'_, Window> {
         let mut window = self.lock();
-        window.advance(now.0.div_euclid(self.part_us));
+        let part = now.0.div_euclid(window.law.part_us);
+        window.advance(part);
         window
     }
 
     fn lock(&self) -> MutexGuard<'_, Window> {
         // Nothing in here panics half-way.
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Window {
+    fn balance(&self) -> i64 {
+        self.parts.iter().fold(self.law.reserve, |sum, tokens| sum.saturating_add(*tokens))
+    }
+
     fn advance(&mut self, part: i64) {
         let gone = part.saturating_sub(self.newest);
         // Back by more than the window: nothing in it can be said to be young or old.

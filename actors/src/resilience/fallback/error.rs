@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::FallbackKind;
 use crate::{
     error::{Coded, Family},
-    resilience::{breaker::FailureClass, retry::RetryCause},
+    resilience::{
+        breaker::{FailureClass, Outcome},
+        retry::RetryCause,
+    },
 };
 
 /// The call failed, and there is no other answer. Code, class and text are those of the call's own failure.
@@ -79,6 +82,9 @@ impl<E: RetryCause> RetryCause for FallbackFailed<E> {
     }
     fn class(&self) -> Option<FailureClass> {
         self.original.class()
+    }
+    fn outcome(&self) -> Outcome {
+        self.original.outcome()
     }
     fn asked_wait(&self) -> Option<Duration> {
         self.original.asked_wait()

@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::policy::{RetryPolicy, RetryRule, TEN_YEARS_MS};
-use crate::{ids::Timestamp, resilience::breaker::FailureClass};
+use crate::{
+    ids::Timestamp,
+    resilience::breaker::{FailureClass, Outcome},
+};
 
 /// What a policy has to know about a failure.
 pub trait RetryCause {
@@ -16,6 +19,11 @@ pub trait RetryCause {
     /// Its class, for the rules of classes; `None`: no rule applies.
     fn class(&self) -> Option<FailureClass> {
         None
+    }
+    /// What a breaker is told: by default a failure of its class, of class application without one.
+    /// [`Outcome::Ignored`] where it says nothing about the other side.
+    fn outcome(&self) -> Outcome {
+        Outcome::Failure(self.class().unwrap_or(FailureClass::Application))
     }
     /// Shortest wait that the other side asks for; see [`retry_after`](super::retry_after).
     fn asked_wait(&self) -> Option<Duration> {

@@ -114,7 +114,7 @@ impl<E: RetryCause> Retrier<E> {
         Ok(Self::of_valid(policy, started))
     }
 
-    pub(super) fn of_valid(policy: Arc<RetryPolicy>, started: Timestamp) -> Self {
+    pub(crate) fn of_valid(policy: Arc<RetryPolicy>, started: Timestamp) -> Self {
         let state = RetryState { first: Some(started), ..RetryState::default() };
         Self { policy, started, state, history: VecDeque::new(), last: None, over: None, stats: None }
     }
