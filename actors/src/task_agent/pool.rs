@@ -169,20 +169,22 @@ impl PoolShared {
         self.seats.values().filter(|seat| !seat.agent.is_held()).map(Seat::free).sum()
     }
 
-    /// Gives a job to the agent that the strategy chooses; the job back when nobody takes one.
-    pub(super) fn give(&self, work: Work, now: Timestamp, random: u64) -> Result<(), Work> {
+    /// Gives a job to the agent that the strategy chooses; answers the job when nobody takes one.
+    pub(super) fn give(&self, work: Work, now: Timestamp, random: u64) -> Option<Work> {
         let id = work.id.to_string();
         let key = work.lease.key.as_deref().unwrap_or(&id);
         let candidates: Vec<Candidate> = self.seats.iter().map(|(name, seat)| seat.candidate(name)).collect();
         let chosen = self.balancer().choose(&candidates, Request::of(key), now, random);
         let seat = chosen.ok().and_then(|chosen| Some((self.seats.get(chosen.as_str())?, chosen)));
-        let Some((seat, chosen)) = seat else { return Err(work) };
+        let Some((seat, chosen)) = seat else { return Some(work) };
         match seat.gives.try_send(work) {
             Ok(()) => {
                 self.balancer().started(&chosen, now);
-                Ok(())
+                None
             }
-            Err(mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work)) => Err(work),
+            Err(mpsc::error::TrySendError::Full(work) | mpsc::error::TrySendError::Closed(work)) => {
+                Some(work)
+            }
         }
     }
 

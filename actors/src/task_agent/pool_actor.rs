@@ -137,7 +137,7 @@ impl Dispatcher {
         self.vital.up();
         let (full, none) = (leased.work.len() == free, leased.work.is_empty());
         for work in leased.work {
-            if let Err(work) = self.pool.give(work, self.env.now(), self.env.next_seed()) {
+            if let Some(work) = self.pool.give(work, self.env.now(), self.env.next_seed()) {
                 self.give_back(work).await;
             }
         }
