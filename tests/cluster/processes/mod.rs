@@ -10,6 +10,7 @@
 mod agents;
 mod child;
 mod clients;
+mod doubt;
 mod fleet;
 mod oracle;
 mod plan;
