@@ -12,6 +12,7 @@ mod calls;
 mod kit;
 mod load;
 mod nodes;
+mod processes;
 mod proxy;
 mod refusals;
 #[cfg(unix)]

@@ -8,8 +8,9 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    error::FailureKind,
     ids::{CommandId, Origin, Timestamp, Version},
-    store::{DedupOp, DedupRecord, OriginRecord},
+    store::{CodecError, DedupOp, DedupRecord, OriginRecord, decode, encode},
 };
 
 /// Most places without an answer in use that are kept beside as many as are in use; more are given up.
@@ -145,6 +146,28 @@ impl Dedup {
     #[must_use]
     pub(super) fn consumed(&self, sender: &Origin, seq: u64) -> bool {
         self.origins.get(sender).is_some_and(|known| seq < known.settled_below)
+    }
+
+    /// Why a message of `sender`, of another node, was refused, and as of which version. A copy of it may still be
+    /// under way when its sender has it back: that one must not be handled.
+    #[must_use]
+    pub(super) fn refused(&self, sender: &Origin, seq: u64) -> Option<(FailureKind, Version)> {
+        let answer = self.origins.get(sender)?.answers.get(&seq)?;
+        Some((decode(&answer.reply).ok()?, answer.version))
+    }
+
+    /// Remembers why a message of `sender` was refused, until a later one is consumed.
+    pub(super) fn refuse(
+        &mut self,
+        id: CommandId,
+        payload: &[u8],
+        why: &FailureKind,
+        version: Version,
+        now: Timestamp,
+    ) -> Result<Vec<DedupOp>, CodecError> {
+        let reply = Bytes::from(encode(why)?);
+        let handled = Handled { id, fingerprint: fingerprint(payload), reply, settled_below: id.seq };
+        Ok(self.remember(handled, version, now))
     }
 
     /// Remembers that a message of `sender` is consumed.
@@ -285,6 +308,24 @@ mod tests {
             }
         }
         assert!(answers.len() <= 2 * SPARE_SLOTS + 4, "rows of a burst are given up: {}", answers.len());
+    }
+
+    #[test]
+    fn a_refused_message_of_another_node_stays_refused_until_a_later_one_is_consumed() {
+        let (mut dedup, origin) = (Dedup::default(), id(0).origin);
+        let why = FailureKind::Rejected(Bytes::from_static(b"no"));
+        let stored = dedup.refuse(id(5), b"x", &why, Version(1), Timestamp(5)).unwrap();
+        let [DedupOp::Remember(record)] = &stored[..] else { panic!("{stored:?}") };
+        let restored = Dedup::restore(vec![], vec![record.clone()], Version(1));
+        for known in [&dedup, &restored] {
+            assert_eq!(known.refused(&origin, 5), Some((why.clone(), Version(1))));
+            assert_eq!((known.refused(&origin, 6), known.consumed(&origin, 5)), (None, false));
+        }
+        let DedupOp::Origin(_, settled) = dedup.consume(origin, 6, Timestamp(6)) else { panic!() };
+        let restored = Dedup::restore(vec![(origin, settled)], vec![record.clone()], Version(2));
+        for known in [&dedup, &restored] {
+            assert_eq!((known.refused(&origin, 5), known.consumed(&origin, 5)), (None, true));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     active::{Active, Broken, DecideError},
+    ctx::Recorder,
     dedup::{Handled, Seen, fingerprint},
     machine::Input,
     mail::{Item, Message, ReplyPort},
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{FailureKind, Refusal, Unavailable},
-    ids::{Origin, Position},
+    ids::{CommandId, Origin, Position, Version},
     store::{Consumed, InboxItem},
 };
 
@@ -45,6 +46,10 @@ impl Active {
             self.hold(self.version(), reply, Ok(Bytes::new()));
             return Ok(Ok(()));
         }
+        if let Some((kind, version)) = self.dedup.refused(&sender, seq) {
+            self.hold(version, reply, Err(kind));
+            return Ok(Err(FailureKind::Unavailable(Unavailable::Stopped)));
+        }
         let now = self.env.now();
         let outcome = self.decide(&Input::Command(&payload), &cause, now).and_then(|(decided, recorder)| {
             self.check_limits(&decided, &recorder).map(|()| (decided, recorder)).map_err(DecideError::Limit)
@@ -53,9 +58,15 @@ impl Active {
             Ok(decided) => decided,
             Err(error) => {
                 let kind = error.kind();
-                self.hold(self.version(), reply, Err(kind.clone()));
-                self.undecided()?;
                 let again = matches!(kind, FailureKind::Unavailable(_) | FailureKind::Unknown(_));
+                let version = match sender {
+                    Origin::Session(_) if !again => {
+                        self.refuse_far(CommandId { origin: sender, seq }, &payload, &kind)?
+                    }
+                    Origin::Session(_) | Origin::Entity(_) => self.version(),
+                };
+                self.hold(version, reply, Err(kind.clone()));
+                self.undecided()?;
                 return Ok(Err(if again { kind } else { FailureKind::Unavailable(Unavailable::Stopped) }));
             }
         };
@@ -74,6 +85,17 @@ impl Active {
         self.go_on(decided.more);
         self.hold(version, reply, Ok(decided.reply));
         Ok(Ok(()))
+    }
+
+    /// Records that a message of another node is refused, before its sender hears of it: what was sent twice may come
+    /// after that, when the answer would be another one.
+    fn refuse_far(&mut self, id: CommandId, payload: &[u8], why: &FailureKind) -> Result<Version, Broken> {
+        let now = self.env.now();
+        let dedup = self.dedup.refuse(id, payload, why, self.version().next(), now);
+        let dedup = dedup.map_err(|error| Broken(FailureKind::Fatal(error.to_string())))?;
+        let next_effect = self.head.as_ref().map_or(1, |head| head.next_effect);
+        let recorder = Recorder::new(self.cell.name().clone(), now, self.version(), next_effect, 0);
+        self.record(None, recorder, Draft { dedup, ..Draft::default() }, now)
     }
 
     /// What another node has committed leaves the outbox of this entity.

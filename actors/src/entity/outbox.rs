@@ -256,6 +256,10 @@ impl OutboxState {
         if lane.is_returning(&from.cell) {
             return;
         }
+        if matches!(receiver, Err(Refusal::NoCluster(_))) && !lane.waiting.is_empty() {
+            // Not joined yet. They may have been sent before this process began: only their receiver can say no.
+            return self.retry(myself, sender, to);
+        }
         for message in &lane.waiting {
             let why = match (&receiver, message.expires) {
                 (Err(refusal), _) => Returned::Refused(refusal.clone()),
@@ -348,16 +352,22 @@ impl OutboxState {
             self.is_failing(sender, to, false);
             self.pump(myself, sender, to);
         } else if !again.is_empty() {
-            lane.failures = lane.failures.saturating_add(1);
-            lane.retry_planned = true;
-            let wait = RETRY.0.saturating_mul(1 << lane.failures.min(7)).min(RETRY.1);
-            let (myself, to) = (myself.clone(), to.clone());
-            self.is_failing(sender, &to, true);
-            self.env.later(wait, move || drop(myself.cast(OutboxMsg::Retry { sender, to })));
+            self.retry(myself, sender, to);
         } else {
             self.is_failing(sender, to, false);
             self.pump(myself, sender, to);
         }
+    }
+
+    /// Tries a lane again after a while.
+    fn retry(&mut self, myself: &ActorRef<OutboxMsg>, sender: EntityId, to: &Name) {
+        let Some(lane) = self.lane(sender, to) else { return };
+        lane.failures = lane.failures.saturating_add(1);
+        lane.retry_planned = true;
+        let wait = RETRY.0.saturating_mul(1 << lane.failures.min(7)).min(RETRY.1);
+        let (myself, to) = (myself.clone(), to.clone());
+        self.is_failing(sender, &to, true);
+        self.env.later(wait, move || drop(myself.cast(OutboxMsg::Retry { sender, to })));
     }
 
     /// Notes whether the last window of a lane did not arrive.
