@@ -21,6 +21,7 @@ mod drive;
 mod memory;
 mod open_loop;
 mod policies;
+mod queues;
 mod reopen;
 mod report;
 mod volatile;
@@ -95,6 +96,7 @@ fn main() {
         workflows::traces(&lab).await;
         volatile::run(&lab).await;
         policies::run(&lab).await;
+        queues::run(&lab).await;
         reopen::run(&lab).await;
     });
     memory::run(&lab);

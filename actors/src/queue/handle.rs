@@ -1,6 +1,7 @@
 //! The way to a queue, whatever the number of its partitions.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU16, AtomicU64, Ordering},
@@ -241,9 +242,20 @@ impl Queue {
         let address = self.address(partition)?;
         let Some(entity) = address.cell().and_then(|cell| cell.entity()) else { return Ok(Vec::new()) };
         let store = self.env.store().current();
+        // Jobs leased together were mostly enqueued together: their payloads lie side by side.
+        let mut near: HashMap<Bytes, Bytes> = HashMap::new();
+        let (first, last) = (jobs.iter().map(|job| job.seq).min(), jobs.iter().map(|job| job.seq).max());
+        if let (Some(first), Some(last), true) = (first, last, jobs.len() > 1) {
+            let limit = jobs.len();
+            near.extend(store.rows(entity, payload_row(first), payload_row(last + 1), limit).await?);
+        }
         let mut work = Vec::with_capacity(jobs.len());
         for lease in jobs {
-            if let Some(payload) = store.row(entity, payload_row(lease.seq)).await? {
+            let payload = match near.remove(&payload_row(lease.seq)) {
+                Some(payload) => Some(payload),
+                None => store.row(entity, payload_row(lease.seq)).await?,
+            };
+            if let Some(payload) = payload {
                 let id = JobId { partition, seq: lease.seq };
                 let idempotency_key = format!("{name}/{}", lease.seq);
                 work.push(Work { id, idempotency_key, lease, payload });

@@ -306,6 +306,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Command {
+    /// Whether it works on a store of its own, and is no request.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Work(_)
+                | Self::Verify
+                | Self::Restore(_)
+                | Self::Completions { .. }
+                | Self::Node(NodeCommand::Start(_))
+        )
+    }
+
     /// The requests that the command stands for, in order; none for those that are something else.
     pub(crate) fn into_requests(self) -> Result<Vec<Request>, Fault> {
         Ok(vec![match self {

@@ -65,6 +65,10 @@ fn start(words: Vec<OsString>, json: bool) -> Result<u8, Fault> {
 
 async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
     let db = cli.db;
+    if cli.node.is_some() && cli.command.is_local() {
+        let hint = "leave --node out: this command works on a store of its own";
+        return Err(Fault::usage("no other node does that", "--node", hint));
+    }
     match cli.command {
         Command::Run(args) => run::run(&db, args, &mut out).await,
         Command::Node(NodeCommand::Start(args)) => node::start(&db, args, &mut out).await,

@@ -128,6 +128,8 @@ fn settings_that_do_not_hold_are_refused_with_2_and_a_store_that_is_no_node_says
         let ended = program.run(&["node", "start", "--config", "node.toml", "--json"]);
         assert!(matches!(ended.code, Some(2 | 3)) && ended.err.contains(code), "{text}: {ended:?}");
     }
+    let far = program.run(&["verify", "--node", "b", "--json"]);
+    assert_eq!((far.code, far.err.contains("--node")), (Some(2), true), "{far:?}");
     let missing = program.run(&["node", "start", "--config", "nobody.toml", "--json"]);
     assert_eq!((missing.code, missing.err.contains("input.unreadable")), (Some(2), true));
     let runtime = tokio::runtime::Runtime::new().unwrap();
