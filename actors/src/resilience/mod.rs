@@ -14,6 +14,7 @@ pub mod fallback;
 #[cfg(test)]
 mod holder;
 pub mod limiter;
+mod named;
 mod options_error;
 pub mod protected;
 pub mod resources;

@@ -1,13 +1,11 @@
 //! [`LimiterSettings`]: options of limiters with names, from code or from a document.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeSeed, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{LIMITERS_MAX, LimiterOptions, LimitersError};
+use crate::resilience::named::{self, Named};
 
 /// Longest name of a limiter, in bytes.
 pub const LIMITER_NAME_MAX_BYTES: usize = 64;
@@ -69,55 +67,19 @@ pub(super) fn checked_name(name: &str) -> Result<(), LimitersError> {
     Ok(())
 }
 
-/// Reads the map.
-struct Reader;
+impl Named for LimiterSettings {
+    type Item = LimiterOptions;
+    type Error = LimitersError;
+    const MAP: &'static str = "a map from names to options of limiters";
+    const ITEM: &'static str = "options of a limiter";
 
-impl<'de> Visitor<'de> for Reader {
-    type Value = LimiterSettings;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map from names to options of limiters")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LimiterSettings, A::Error> {
-        let mut settings = LimiterSettings::default();
-        while let Some(name) = map.next_key::<String>()? {
-            map.next_value_seed(Entry { name, settings: &mut settings })?;
-        }
-        Ok(settings)
-    }
-}
-
-/// Reads the options of one limiter and checks them while the reader is still in them: that is the place its error
-/// names.
-struct Entry<'a> {
-    name: String,
-    settings: &'a mut LimiterSettings,
-}
-
-impl<'de> DeserializeSeed<'de> for Entry<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entry<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("options of a limiter")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let options = LimiterOptions::deserialize(MapAccessDeserializer::new(map))?;
-        self.settings.insert(self.name, options).map_err(A::Error::custom)
+    fn put(&mut self, name: String, item: LimiterOptions) -> Result<(), LimitersError> {
+        self.insert(name, item)
     }
 }
 
 impl<'de> Deserialize<'de> for LimiterSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reader)
+        named::read(deserializer)
     }
 }

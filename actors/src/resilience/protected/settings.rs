@@ -1,13 +1,11 @@
 //! [`ProtectedSettings`]: options of services with names, from code or from a document.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeSeed, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{ProtectedOptions, ServicesError};
+use crate::resilience::named::{self, Named};
 
 /// Most services of one registry.
 pub const PROTECTED_MAX: usize = 1_000;
@@ -57,55 +55,19 @@ pub(super) fn checked_name(name: &str) -> Result<(), ServicesError> {
     Ok(())
 }
 
-/// Reads the map.
-struct Reader;
+impl Named for ProtectedSettings {
+    type Item = ProtectedOptions;
+    type Error = ServicesError;
+    const MAP: &'static str = "a map from names to options of services";
+    const ITEM: &'static str = "options of a service";
 
-impl<'de> Visitor<'de> for Reader {
-    type Value = ProtectedSettings;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map from names to options of services")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ProtectedSettings, A::Error> {
-        let mut settings = ProtectedSettings::default();
-        while let Some(name) = map.next_key::<String>()? {
-            map.next_value_seed(Entry { name, settings: &mut settings })?;
-        }
-        Ok(settings)
-    }
-}
-
-/// Reads the options of one service and checks them while the reader is still in them: that is the place its error
-/// names.
-struct Entry<'a> {
-    name: String,
-    settings: &'a mut ProtectedSettings,
-}
-
-impl<'de> DeserializeSeed<'de> for Entry<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entry<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("options of a service")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let options = ProtectedOptions::deserialize(MapAccessDeserializer::new(map))?;
-        self.settings.insert(self.name, options).map_err(A::Error::custom)
+    fn put(&mut self, name: String, item: ProtectedOptions) -> Result<(), ServicesError> {
+        self.insert(name, item)
     }
 }
 
 impl<'de> Deserialize<'de> for ProtectedSettings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reader)
+        named::read(deserializer)
     }
 }

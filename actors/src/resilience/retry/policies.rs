@@ -1,13 +1,11 @@
 //! [`RetryPolicies`]: policies with names, from code or from a document.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeSeed, Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Retrier, RetryCause, policy::RetryPolicy, validate::RetryPolicyError};
+use crate::resilience::named::{self, Named};
 use crate::{
     error::{Coded, Family},
     ids::Timestamp,
@@ -148,54 +146,19 @@ fn plain<S: serde::Serializer>(
     serializer.collect_map(policies.iter().map(|(name, policy)| (name, policy.as_ref())))
 }
 
-/// Reads the map.
-struct Reader;
+impl Named for RetryPolicies {
+    type Item = RetryPolicy;
+    type Error = RetryPoliciesError;
+    const MAP: &'static str = "a map from names to retry policies";
+    const ITEM: &'static str = "a retry policy";
 
-impl<'de> Visitor<'de> for Reader {
-    type Value = RetryPolicies;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map from names to retry policies")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RetryPolicies, A::Error> {
-        let mut policies = RetryPolicies::default();
-        while let Some(name) = map.next_key::<String>()? {
-            map.next_value_seed(Entry { name, policies: &mut policies })?;
-        }
-        Ok(policies)
-    }
-}
-
-/// Reads one policy and checks it while the reader is still in it: that is the place its error names.
-struct Entry<'a> {
-    name: String,
-    policies: &'a mut RetryPolicies,
-}
-
-impl<'de> DeserializeSeed<'de> for Entry<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entry<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a retry policy")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        let policy = RetryPolicy::deserialize(MapAccessDeserializer::new(map))?;
-        self.policies.insert(self.name, policy).map_err(A::Error::custom)
+    fn put(&mut self, name: String, item: RetryPolicy) -> Result<(), RetryPoliciesError> {
+        self.insert(name, item)
     }
 }
 
 impl<'de> Deserialize<'de> for RetryPolicies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Reader)
+        named::read(deserializer)
     }
 }
