@@ -237,9 +237,16 @@ async fn told(id: &str, done: Result<RunReply, RunError>, sink: &mut impl Sink) 
 
 async fn backup(desk: &Desk, to: &str, force: bool, sink: &mut impl Sink) -> Result<(), Stop> {
     let path = PathBuf::from(to);
-    if path.exists() && !force {
-        let hint = "choose another path, or replace it with --force";
-        return Err(Problem::rejected("backup.exists", "there is a file already", to, hint).into());
+    match std::fs::symlink_metadata(&path) {
+        Ok(_) if !force => {
+            let hint = "choose another path, or replace it with --force";
+            return Err(Problem::rejected("backup.exists", "there is a file already", to, hint).into());
+        }
+        Ok(found) if !found.is_file() => {
+            let hint = "name a new file, or a regular one to replace";
+            return Err(Problem::rejected("backup.not_a_file", "it is no regular file", to, hint).into());
+        }
+        _ => {}
     }
     if !path.is_absolute() {
         let hint = "give an absolute path";

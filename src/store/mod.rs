@@ -42,7 +42,7 @@ pub use self::{
     open_error::OpenError,
     options::StoreOptions,
     redb_store::RedbStore,
-    restore::{RestoreError, Restored, restore},
+    restore::{RestoreError, Restored, is_backup, restore},
     tables::FILE_FORMAT,
     verify::{Fault, VerifyReport, verify},
 };

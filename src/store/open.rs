@@ -1,6 +1,11 @@
 //! Opening: locks, the two files, recovery.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use redb::{Builder, Database, DatabaseError, StorageError};
@@ -60,6 +65,10 @@ impl<'a> Opener<'a> {
 
     /// Steps 1 to 7 of the recovery procedure (docs/STORE_FORMAT.md).
     pub(crate) fn recover(&self) -> Result<Recovered, OpenError> {
+        self.sheltered(|| self.recovered())
+    }
+
+    fn recovered(&self) -> Result<Recovered, OpenError> {
         let Inspected { data, mut meta, log, mem, last, held, unfolded_bytes } = self.inspect()?;
         let (log, mut log_meta) = match log {
             Some(found) => found,
@@ -215,7 +224,9 @@ impl<'a> Opener<'a> {
                 return Err(OpenError::NotAStore(self.path.into()));
             }
         }
-        let opened = Builder::new().set_cache_size(cache_bytes).create_with_backend(Boxed(backend));
+        let opened = self.sheltered(|| {
+            Ok(Builder::new().set_cache_size(cache_bytes).create_with_backend(Boxed(backend)))
+        })?;
         opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 OpenError::Locked { path: self.path.into(), pid: lock_holder(self.path) }
@@ -223,6 +234,12 @@ impl<'a> Opener<'a> {
             DatabaseError::Storage(StorageError::Io(error)) => self.io(error),
             error => self.corrupt(error.to_string()),
         })
+    }
+
+    /// Damaged bytes may make redb panic where it reads its own structures.
+    pub(crate) fn sheltered<T>(&self, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+        catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| Err(self.corrupt("opening it panicked".into())))
     }
 
     fn corrupt(&self, what: String) -> OpenError {
@@ -257,4 +274,18 @@ fn write_meta(data: &Database, meta: &DataMeta) -> Result<(), redb::Error> {
     put_meta(&txn, meta)?;
     txn.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// redb asserts what it reads of its allocator's state: a flipped bit there ended the whole program.
+    #[test]
+    fn a_panic_over_damaged_bytes_is_told_as_a_corrupt_store() {
+        let options = StoreOptions::default();
+        let opener = Opener::new(Path::new("app.redb"), &options);
+        let opened: Result<(), OpenError> = opener.sheltered(|| panic!("Malformed allocator state"));
+        assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{opened:?}");
+    }
 }

@@ -76,10 +76,8 @@ impl VerifyReport {
 pub fn verify(path: impl AsRef<Path>, options: &StoreOptions) -> Result<VerifyReport, OpenError> {
     let options = StoreOptions { must_exist: true, ..options.clone() };
     let path = path.as_ref();
-    let corrupt = |what: &str| OpenError::Corrupt { path: path.to_path_buf(), what: what.into() };
-    // redb trusts what it reads: damaged pages may end in a panic, which here is a finding.
-    let opened = catch_unwind(AssertUnwindSafe(|| Opener::new(path, &options).inspect()));
-    let Inspected { mut data, mem, .. } = opened.map_err(|_| corrupt("opening panicked"))??;
+    let opener = Opener::new(path, &options);
+    let Inspected { mut data, mem, .. } = opener.sheltered(|| opener.inspect())?;
     let mut report = VerifyReport::default();
     match catch_unwind(AssertUnwindSafe(|| data.check_integrity())) {
         Ok(Ok(true)) => {}

@@ -2,11 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use stanchion::{activities::AllowedHosts, control::Request, documents::Format};
 
 use super::{
+    examples::with_examples,
     fault::Fault,
     policy_args::{BreakerCommand, LimiterCommand},
     queue_args::{DeadCommand, JobCommand, QueueCommand},
@@ -264,13 +265,20 @@ pub(crate) struct RunArgs {
     pub(crate) allow_hosts: Vec<String>,
 }
 
+/// Everything that can be typed.
+pub(crate) fn command() -> clap::Command {
+    with_examples(Cli::command())
+}
+
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(words)
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 pub(crate) fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "stanchion", &mut text);
+    clap_complete::generate(shell, &mut command(), "stanchion", &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -371,14 +379,13 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn the_words_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

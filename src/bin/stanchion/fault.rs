@@ -166,6 +166,10 @@ fn store_problem(error: &StoreOpenError, db: &Path) -> Problem {
             ),
             "use a newer stanchion",
         ),
+        StoreOpenError::Corrupt { .. } if stanchion::store::is_backup(db) => {
+            let hint = "make a store of it with \"stanchion restore\"";
+            Problem::rejected("store.is_backup", "it is a backup", place.as_str(), hint)
+        }
         StoreOpenError::Corrupt { what, .. } => {
             fatal("store.corrupt", format!("the store is corrupt ({what})"), "restore a backup")
         }
