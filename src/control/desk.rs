@@ -138,6 +138,7 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         Request::Show { run } => put(sink, &RunShow::of(&desk.run(&run).await?)).await,
         Request::History { run } => history(desk, &run, sink).await,
         Request::EntityList { kind } => entities::list(desk, kind, sink).await,
+        Request::EntityPurge { kind, key } => entities::purge(desk, &kind, &key, sink).await,
         Request::EntityShow { kind, key, at } => entities::show(desk, &kind, &key, at, sink).await,
         Request::Pause { run } => told(&run, desk.workflows()?.pause(&run).await, sink).await,
         Request::Resume { run } => told(&run, desk.workflows()?.resume(&run, None).await, sink).await,

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use stanchion_actors::{
@@ -64,6 +65,7 @@ pub struct Builder {
     activities_at_once: usize,
     waking: Waking,
     run_workers: Option<u32>,
+    keep_runs: Option<Duration>,
     intensity: Intensity,
     shards: usize,
     #[cfg(all(unix, feature = "control"))]
@@ -105,6 +107,7 @@ impl Builder {
             activities_at_once: 1_024,
             waking: Waking::All,
             run_workers: None,
+            keep_runs: None,
             intensity: Intensity::default(),
             shards: 4,
             #[cfg(all(unix, feature = "control"))]
@@ -203,6 +206,12 @@ impl Builder {
     /// Workers of workflow runs that are taken up again; default: as many as they were started with.
     pub fn run_workers(mut self, workers: u32) -> Self {
         self.run_workers = Some(workers);
+        self
+    }
+
+    /// Removes runs this long after they ended, a failed one as well, with their history; default: they are kept.
+    pub fn keep_ended_runs(mut self, keep: Duration) -> Self {
+        self.keep_runs = Some(keep);
         self
     }
 
@@ -357,6 +366,7 @@ impl Builder {
             intensity: self.intensity,
             definitions: Arc::clone(&definitions),
             awake: self.waking != Waking::Nobody,
+            keep_runs: self.keep_runs,
         };
         let root = tree::start(plan).await?;
         if self.waking == Waking::All {

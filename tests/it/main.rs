@@ -39,7 +39,10 @@ mod store_backup;
 #[cfg(feature = "testing")]
 mod store_conformance;
 #[cfg(feature = "testing")]
+mod store_derived;
+#[cfg(feature = "testing")]
 mod store_redb;
+mod store_system;
 mod task_agents;
 mod timers;
 #[cfg(feature = "tower")]

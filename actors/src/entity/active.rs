@@ -16,6 +16,7 @@ use super::{
     machine::{Decided, Input, Machine, NotAccepted, Restored, Unreadable},
     mail::{Held, ReplyPort},
     pipeline::{Look, Pipeline},
+    purge::PurgeError,
     record::Draft,
 };
 use crate::{
@@ -203,6 +204,21 @@ impl Active {
     /// Whether an effect runs, or a message is on its way back.
     pub(crate) fn has_started(&self) -> bool {
         !self.effects.is_empty() || !self.returned.is_empty()
+    }
+
+    /// Why the entity is not removed, if so.
+    pub(crate) fn in_the_way(&self) -> Option<PurgeError> {
+        if self.has_started() {
+            return Some(self.busy("has activities that have not ended"));
+        }
+        if self.cell.undelivered() > 0 {
+            return Some(self.busy("has messages that are not delivered yet"));
+        }
+        self.machine.may_be_removed().err().map(|why| self.busy(why))
+    }
+
+    pub(super) fn busy(&self, why: &'static str) -> PurgeError {
+        PurgeError::Busy { entity: self.cell.name().clone(), why }
     }
 
     /// The outbox may forget this entity, which is about to sleep.

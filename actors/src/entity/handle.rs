@@ -47,6 +47,11 @@ impl Active {
             Item::CrashLooped(why) => self.handle_crash_loop(&why),
             Item::Continue => self.handle_continue(),
             Item::Prepare(prepare) => self.handle_prepare(prepare),
+            // Taken by the actor itself, which ends this activation for it.
+            Item::Purge(purge) => {
+                purge.answer(Err(self.busy("is at work")));
+                Ok(())
+            }
         }
     }
 

@@ -256,6 +256,14 @@ pub trait Machine: Send {
         String::new()
     }
 
+    /// Whether the entity may be removed as it is; never asked while activities or messages of it are on their way.
+    ///
+    /// # Errors
+    /// What is in the way, to follow its name.
+    fn may_be_removed(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+
     /// Keys of private rows the machine needs back after an activation.
     fn rows_needed(&self) -> Vec<Bytes> {
         Vec::new()
@@ -302,6 +310,8 @@ pub struct Kind {
     pub schema: u16,
     /// How long entries are kept.
     pub history: History,
+    /// Whether its entries have a place in the feed.
+    pub feed: bool,
     /// How changes are stored.
     pub style: Style,
     /// Whether its entities are workflow runs: under the workflow supervisors, parked when they crash too often.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{cell::EntityCell, machine::Completion, session::Ticket, transact::Prepare};
+use super::{cell::EntityCell, machine::Completion, purge::Purge, session::Ticket, transact::Prepare};
 use crate::{
     error::{CallFailure, Doubt, FailureKind, Unavailable},
     ids::{Cause, CommandId, EntityId, Name, Origin, Position},
@@ -84,6 +84,8 @@ pub enum Item {
     Reoffer,
     /// A prepared part of a transaction.
     Prepare(Prepare),
+    /// Removes the entity.
+    Purge(Purge),
     /// The actor crashed too often.
     CrashLooped(String),
     /// A decision was cut: go on.
@@ -119,6 +121,7 @@ impl std::fmt::Debug for Item {
             Self::Delivered(_) => "Delivered",
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
+            Self::Purge(_) => "Purge",
             Self::CrashLooped(_) => "CrashLooped",
             Self::Continue => "Continue",
         };

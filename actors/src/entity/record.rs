@@ -157,7 +157,9 @@ impl Active {
             dedup.splice(..0, self.forget.drain(..));
         }
         let status = self.machine.status();
-        if self.head.as_ref().is_some_and(|head| head.status != status) {
+        let status_before =
+            self.head.as_ref().filter(|head| head.status != status).map(|head| head.status.clone());
+        if status_before.is_some() {
             self.afters.push_back((version, After::Publish(status.clone())));
         }
         let head = Head {
@@ -171,6 +173,7 @@ impl Active {
             next_effect: recorder.next_effect,
             state_crc: self.state_crc(&change),
             history: self.cell.kind().history,
+            feed: self.cell.kind().feed,
         };
         Ok(Entry {
             head,
@@ -182,6 +185,7 @@ impl Active {
             dedup,
             consumed: draft.consumed,
             parked: draft.parked,
+            status_before,
             cause: draft.cause,
         })
     }

@@ -49,6 +49,7 @@ pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>, waking: Wak
         name: Arc::from(RUN_KIND),
         schema: SCHEMA,
         history: History::Forever,
+        feed: false,
         style: Style::Events,
         is_run: true,
         options,
@@ -169,6 +170,11 @@ impl Machine for RunMachine {
 
     fn state(&self) -> &dyn Any {
         &self.run
+    }
+
+    fn may_be_removed(&self) -> Result<(), &'static str> {
+        let ended = self.run.as_ref().is_none_or(|run| run.state.status().is_terminal());
+        if ended { Ok(()) } else { Err("has not ended: cancel it first") }
     }
 
     fn status(&self) -> String {

@@ -17,6 +17,7 @@ pub mod graph;
 mod machine;
 mod reader;
 mod registry;
+mod retention;
 pub mod run;
 pub mod template;
 mod workflows;
@@ -30,6 +31,7 @@ pub use definition::{Definition, DefinitionFaults, Step, ValidDefinition};
 pub use machine::{LiveRun, run_kind};
 pub use reader::{ReadError, StoredRun, run_ids};
 pub use registry::{DEFINITION_MAX_BYTES, DefinitionError, Definitions};
+pub use retention::{RetentionActor, RetentionArgs, RetentionMsg, RetentionState};
 pub use run::{
     Decision, Failure, RunEffect, RunEvent, RunInput, RunRejection, RunState, RunStatus, WaitingFor,
 };

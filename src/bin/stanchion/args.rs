@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Backup(CopyArgs),
     /// Make the store from a backup
     Restore(CopyArgs),
+    /// Rewrite a store that nobody holds without the place that removed rows have left
+    Compact,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -164,6 +166,21 @@ pub(crate) enum EntityCommand {
         #[arg(long, value_name = "VERSION")]
         at: Option<u64>,
     },
+    /// Remove an entity, or a run that has ended, with its history
+    Purge {
+        /// Kind and key
+        #[arg(value_name = "KIND/KEY")]
+        name: String,
+    },
+}
+
+/// The kind and key that a word names.
+fn entity(name: &str) -> Result<(String, String), Fault> {
+    let Some((kind, key)) = name.split_once('/') else {
+        let what = format!("{name:?} names no entity");
+        return Err(Fault::usage(&what, "KIND/KEY", "give kind and key, such as counter/visits"));
+    };
+    Ok((kind.to_owned(), key.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]
@@ -322,6 +339,7 @@ impl Command {
                 | Self::Work(_)
                 | Self::Verify
                 | Self::Restore(_)
+                | Self::Compact
                 | Self::Completions { .. }
                 | Self::Node(NodeCommand::Start(_))
         )
@@ -339,11 +357,12 @@ impl Command {
             Self::Retry { run, step } => Request::Retry { run, step },
             Self::Entity(EntityCommand::Ls { kind }) => Request::EntityList { kind },
             Self::Entity(EntityCommand::Show { name, at }) => {
-                let Some((kind, key)) = name.split_once('/') else {
-                    let what = format!("{name:?} names no entity");
-                    return Err(Fault::usage(&what, "KIND/KEY", "give kind and key, such as counter/visits"));
-                };
-                Request::EntityShow { kind: kind.to_owned(), key: key.to_owned(), at }
+                let (kind, key) = entity(&name)?;
+                Request::EntityShow { kind, key, at }
+            }
+            Self::Entity(EntityCommand::Purge { name }) => {
+                let (kind, key) = entity(&name)?;
+                Request::EntityPurge { kind, key }
             }
             Self::Flag(FlagCommand::Ls) => Request::FlagList,
             Self::Flag(FlagCommand::Set { name, setting, by, reason }) => {
@@ -370,6 +389,7 @@ impl Command {
             | Self::Work(_)
             | Self::Verify
             | Self::Restore(_)
+            | Self::Compact
             | Self::Completions { .. } => {
                 return Ok(Vec::new());
             }

@@ -82,6 +82,7 @@ fn how(request: &Request) -> Human {
         Request::Show { .. } => Human::Show,
         Request::EntityList { .. } => Human::Entities(false),
         Request::EntityShow { .. } => Human::State,
+        Request::EntityPurge { .. } => Human::Purged,
         Request::Pause { .. } | Request::Resume { .. } | Request::Cancel { .. } | Request::Retry { .. } => {
             Human::Told
         }

@@ -7,7 +7,7 @@ use stanchion::{
     OpenError,
     control::Problem,
     documents::DocumentError,
-    store::{OpenError as StoreOpenError, RestoreError},
+    store::{CompactError, OpenError as StoreOpenError, RestoreError},
 };
 
 /// Exit code of bad usage or input.
@@ -88,6 +88,20 @@ impl Fault {
 
     pub(crate) fn of_store(error: &StoreOpenError, db: &Path) -> Self {
         store_problem(error, db).into()
+    }
+
+    pub(crate) fn of_compact(error: &CompactError, db: &Path) -> Self {
+        let hint = "nothing was changed: free the disk or check the store with \"stanchion verify\"";
+        match error {
+            CompactError::Open(StoreOpenError::Locked { .. }) => {
+                let hint = "stop what holds it first";
+                Problem::fatal("store.locked", error.to_string(), db.display().to_string(), hint).into()
+            }
+            CompactError::Open(error) => Self::of_store(error, db),
+            other => {
+                Problem::fatal("compact.failed", other.to_string(), db.display().to_string(), hint).into()
+            }
+        }
     }
 
     pub(crate) fn of_restore(error: &RestoreError, db: &Path) -> Self {

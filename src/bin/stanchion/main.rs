@@ -78,6 +78,7 @@ async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
         Command::Work(args) => work::work(&db, args, &mut out).await,
         Command::Verify => files::verify(&db, &mut out),
         Command::Restore(args) => files::restore(&db, &args, &mut out),
+        Command::Compact => files::compact(&db, &mut out),
         Command::Completions { shell } => out.text(&args::completions(shell)),
         command => {
             let mut requests = command.into_requests()?;

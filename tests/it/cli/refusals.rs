@@ -170,7 +170,7 @@ fn help_and_version_go_to_standard_output() {
     assert!(help.out.contains("Examples:") && help.out.contains("Exit codes:"));
     let version = program.run(&["--version"]);
     assert_eq!(version.code, Some(0));
-    assert!(version.out.contains("store format 1"), "{}", version.out);
+    assert!(version.out.contains("store format 2"), "{}", version.out);
     let completions = program.run(&["completions", "bash"]);
     assert!(completions.code == Some(0) && completions.out.contains("_stanchion"));
 }
