@@ -6,7 +6,7 @@ use super::event::{EndCause, RunError, RunEvent, SkipReason, StepError};
 use super::input::{AttemptId, RunInput, RunRejection};
 use super::outputs::{RunScope, encode_row};
 use super::state::{Phase, RunState};
-use crate::workflow::definition::ValidDefinition;
+use crate::workflow::definition::{ValidDefinition, shown};
 use serde_json::Value;
 
 /// A decision is cut when the inputs of the attempts it starts reach this many bytes.
@@ -210,7 +210,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn step_failed_error(&self, step: u32) -> RunError {
-        let id = self.def.step_id(step);
+        let id = shown(self.def.step_id(step));
         let message = match self.state.kept.errors.get(&step) {
             Some(error) => format!("step \"{id}\" failed: {} ({})", error.message, error.code),
             None => format!("step \"{id}\" failed"),
