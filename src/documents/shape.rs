@@ -1,6 +1,7 @@
 //! Faults in the shape of a definition's fields, each with its step, and what is left without them.
 
 use super::error::{FaultLine, definition_line};
+use super::trace::shown;
 use super::tree::{described, odd_inside};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -113,20 +114,15 @@ impl Shapes {
             return Step::new(unnamed);
         };
         let id = fields.get("id").map(|id| self.as_text(id)).and_then(|id| id.as_str().map(str::to_owned));
-        let who = id.as_ref().map_or_else(
-            || "the step without an id".to_owned(),
-            |id| format!("step \"{}\"", id.chars().take(80).collect::<String>()),
-        );
+        let who = id.map_or_else(|| "the step".to_owned(), |id| format!("step \"{}\"", shown(&id)));
         let place = Place { at: Some(at), who: &who, within: "" };
         let needs = fields.contains_key("needs");
         self.inner(&place, &mut fields, "retry", |shapes, place, fields| {
             shapes.kept::<RetryPolicy>(place, fields, &json!({}))
         });
         self.inner(&place, &mut fields, "compensation", |shapes, place, mut fields| {
-            let who = place.who;
-            shapes.inner(place, &mut fields, "retry", |shapes, _, fields| {
-                let place = Place { at: place.at, who, within: "compensation.retry." };
-                shapes.kept::<RetryPolicy>(&place, fields, &json!({}))
+            shapes.inner(place, &mut fields, "retry", |shapes, place, fields| {
+                shapes.kept::<RetryPolicy>(place, fields, &json!({}))
             });
             if !fields.contains_key("activity") {
                 shapes.required(place, "activity");
@@ -218,15 +214,16 @@ impl Shapes {
     /// A field that cannot be read, from what the reader says of it: `WHAT, expected WANTED`.
     fn misshapen(&mut self, place: &Place<'_>, name: &str, why: &str) {
         let (what, wanted) = why.split_once(", expected ").unwrap_or((why, ""));
-        let (shown, what): (String, String) =
-            (name.chars().take(80).collect(), what.chars().take(200).collect());
-        let within = place.within;
+        let (within, name, what) = (place.within, shown(name), shown(what));
         let what = match what.starts_with("unknown field") {
-            true => format!("has the unknown field {within}{shown}"),
-            false => format!("has a {within}{shown} of the wrong shape ({what})"),
+            true => format!("has the unknown field {within}{name}"),
+            false => format!("has {within}{name} of the wrong shape ({what})"),
         };
         let hint = match wanted {
             "" => "see docs/WORKFLOWS.md".to_owned(),
+            "u32" | "u64" => "use a whole number".to_owned(),
+            "f64" => "use a number".to_owned(),
+            "a sequence" => "use a list".to_owned(),
             wanted => format!("use {}", wanted.replace('`', "")),
         };
         self.fault(place, &what, hint);
@@ -249,8 +246,7 @@ pub(super) fn activity_faults(
         let undo = step.compensation.as_ref().map(|undo| undo.activity.as_str());
         for activity in std::iter::once(step.activity.as_str()).chain(undo) {
             if let Some(MissingActivity { what, hint }) = missing(activity) {
-                let id: String = step.id.chars().take(80).collect();
-                let message = format!("step {id:?} {what}");
+                let message = format!("step \"{}\" {what}", shown(&step.id));
                 let line = FaultLine { code: "activity", message, place: format!("steps[{at}]"), hint };
                 lines.push((Some(at), line));
             }

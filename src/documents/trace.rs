@@ -107,7 +107,7 @@ pub enum TraceFaultKind {
         id: String,
     },
     /// Tasks that wait for each other.
-    #[error("it {}", FaultKind::Cycle { steps: .0.clone() })]
+    #[error("it {}", cycle_told(.0))]
     Cycle(Vec<String>),
     /// No runtime.
     #[error("its runtimeInSeconds is missing")]
@@ -129,10 +129,7 @@ pub enum TraceFaultKind {
         found: String,
     },
     /// A task without an id.
-    #[error("the task has {}", match .found {
-        Some(found) => format!("the id {found}"),
-        None => "no id".to_owned(),
-    })]
+    #[error("{}", id_told(.found.as_deref()))]
     NoId {
         /// `specification` or `execution`.
         list: &'static str,
@@ -173,7 +170,7 @@ impl TraceFault {
             TraceFaultKind::OwnRelative { .. } => "remove it",
             TraceFaultKind::OneSided { .. } => "let parents and children agree",
             TraceFaultKind::Cycle(_) => "remove one of these parents",
-            TraceFaultKind::NoObject { .. } => "use an object with the fields of a task",
+            TraceFaultKind::NoObject { .. } => "use an object with named fields",
             TraceFaultKind::NoId { .. } => "give it an id, as a text",
             TraceFaultKind::BadList { .. } | TraceFaultKind::BadListItem { .. } => {
                 "use a list of the ids of tasks, each a text"
@@ -196,8 +193,17 @@ impl TraceFault {
     }
 }
 
+fn id_told(found: Option<&str>) -> String {
+    found.map_or_else(|| "the task has no id".to_owned(), |found| format!("the id of the task is {found}"))
+}
+
+/// As the cycle of a definition.
+fn cycle_told(steps: &[String]) -> String {
+    FaultKind::Cycle { steps: steps.to_vec() }.to_string()
+}
+
 /// Shortens an id for an error message.
-fn shown(id: &str) -> String {
+pub(super) fn shown(id: &str) -> String {
     id.chars().take(80).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -154,7 +154,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ElementVisitor<T> {
         f.write_str("an object with named fields")
     }
 
-    others!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str, visit_unit: ());
+    others!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+
+    fn visit_unit<E>(self) -> Result<Element<T>, E> {
+        Ok(Element::Other("null".to_owned()))
+    }
 
     fn visit_none<E>(self) -> Result<Element<T>, E> {
         Ok(Element::Other("null".to_owned()))

@@ -6,7 +6,7 @@ use crate::resilience::{
     retry::{Jitter, RetryPolicy, RetryRule},
 };
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 fn faults(definition: Definition) -> Vec<String> {
@@ -45,6 +45,19 @@ fn every_fault_is_listed_at_once_in_document_order() {
         r#"step "b" is on a cycle: b -> c -> a -> b: remove one of these needs"#,
     ];
     assert_eq!(found, expected);
+}
+
+/// Both would run under one idempotency key, and the compensation's end was taken for the step's.
+#[test]
+fn an_id_under_which_another_step_is_undone_is_refused() {
+    let steps = |undo: bool| {
+        let first = Step::new("a").activity("noop");
+        let first = if undo { first.compensation("noop", Value::Null) } else { first };
+        Definition::builder("x").step(first).step(Step::new("a/undo")).build()
+    };
+    assert!(steps(false).validate().is_ok());
+    let expected = r#"step "a/undo" has the id under which step "a" is undone: give it another id, or that step no compensation"#;
+    assert_eq!(faults(steps(true)), [expected]);
 }
 
 #[test]
