@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     definition::{DefinitionHash, is_invisible},
-    run::{RunRejection, RunStatus},
+    run::{RunRejection, RunStatus, check_levels},
 };
 use crate::{error::Refusal, store::encode};
 
@@ -135,11 +135,13 @@ impl From<RunRejection> for RunRefusal {
     }
 }
 
-/// Checks the size of the input of a run, as it is stored: at most [`RUN_INPUT_MAX_BYTES`].
+/// Checks the size of the input of a run, as it is stored: at most [`RUN_INPUT_MAX_BYTES`], and 500 levels inside each
+/// other.
 ///
 /// # Errors
-/// [`Refusal::TooLarge`]: its size.
+/// [`Refusal::TooLarge`]: its size; [`Refusal::Malformed`]: it nests too deep.
 pub fn check_run_input(input: &Value) -> Result<(), Refusal> {
+    check_levels(input).map_err(Refusal::Malformed)?;
     let bytes = encode(input).map_err(|error| Refusal::Malformed(error.to_string()))?.len();
     if bytes > RUN_INPUT_MAX_BYTES {
         return Err(Refusal::TooLarge { what: "input".to_owned(), bytes, limit: RUN_INPUT_MAX_BYTES });
