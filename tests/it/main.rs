@@ -27,6 +27,7 @@ mod errors;
 mod flags;
 mod health;
 mod history;
+mod limits;
 mod mailbox;
 mod names;
 mod outbox;

@@ -268,7 +268,8 @@ impl Active {
                 }
                 Ok(Err(refused)) => {
                     self.panics = 0;
-                    return Err(DecideError::NotAccepted(refused));
+                    let refused = DecideError::NotAccepted(refused);
+                    return Err(if self.machine.is_sound() { refused } else { DecideError::Limit(refused.kind()) });
                 }
                 Err(panic) if !self.machine.is_sound() => std::panic::resume_unwind(panic),
                 Err(panic) => {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    active::{Active, Broken, panic_text},
+    active::{Active, Broken, DecideError, panic_text},
     dedup::{Handled, Seen, fingerprint},
     machine::Input,
     mail::{Call, Item, ReadFn, ReplyPort},
@@ -69,6 +69,10 @@ impl Active {
         let Some(reply) = self.answer_if_seen(&id, print, now, reply) else { return Ok(()) };
         let (decided, recorder) = match self.decide(&Input::Command(&payload), &cause, now) {
             Ok(decided) => decided,
+            Err(DecideError::Limit(kind)) => {
+                self.hold(self.version(), reply, Err(kind));
+                return self.undecided();
+            }
             Err(error) => {
                 self.hold(self.version(), reply, Err(error.kind()));
                 return Ok(());

@@ -221,8 +221,8 @@ pub trait Machine: Send {
         false
     }
 
-    /// Whether the state can be relied on after a panic in `decide`. A machine that decides on a copy is sound; one
-    /// that is not ends its actor, which reads the state anew.
+    /// Whether the state can be relied on after `decide` panicked or refused. A machine that decides on a copy is
+    /// sound; one that is not ends its actor, which reads the state anew.
     fn is_sound(&self) -> bool {
         true
     }
@@ -344,6 +344,8 @@ pub struct EntityOptions {
     pub state_max_bytes: usize,
     /// Largest encoded command; default 1 MiB.
     pub command_max_bytes: usize,
+    /// Largest private row; default 1 MiB.
+    pub row_max_bytes: usize,
     /// Undelivered messages an entity may have; default 10 000.
     pub outbox_max: u64,
     /// Origins are forgotten when unused this long; default 24 h.
@@ -360,6 +362,7 @@ impl Default for EntityOptions {
             snapshot_every: 500,
             state_max_bytes: crate::store::STATE_MAX_BYTES,
             command_max_bytes: crate::store::ROW_MAX_BYTES,
+            row_max_bytes: crate::store::ROW_MAX_BYTES,
             outbox_max: 10_000,
             origin_ttl: Duration::from_secs(24 * 3600),
             poison_after: 3,

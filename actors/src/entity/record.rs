@@ -58,13 +58,13 @@ fn check_recorded(recorder: &Recorder, payload_max: usize) -> Result<(), Failure
     }
     for timer in &recorder.timers {
         if let TimerRequest::Set(timer) = timer {
-            check("timer id", timer.id.len(), crate::ids::KEY_MAX_BYTES)?;
+            check("timer id", timer.id.len(), crate::ids::ROW_KEY_MAX_BYTES)?;
             check("timer", timer.payload.len(), payload_max)?;
         }
     }
     for effect in &recorder.effects {
         if let EffectRequest::Start { id, input, .. } = effect {
-            check("effect id", id.len(), crate::ids::KEY_MAX_BYTES)?;
+            check("effect id", id.len(), crate::ids::EFFECT_ID_MAX_BYTES)?;
             check("effect input", input.len(), payload_max)?;
         }
     }
@@ -114,12 +114,12 @@ impl Active {
             return Err(too_large("reply", decided.reply.len(), ROW_MAX_BYTES));
         }
         for row in &recorder.rows {
-            if row.key.is_empty() || row.key.len() > crate::ids::KEY_MAX_BYTES {
-                return Err(too_large("row key", row.key.len(), crate::ids::KEY_MAX_BYTES));
+            if row.key.is_empty() || row.key.len() > crate::ids::ROW_KEY_MAX_BYTES {
+                return Err(too_large("row key", row.key.len(), crate::ids::ROW_KEY_MAX_BYTES));
             }
             let bytes = row.value.as_ref().map_or(0, bytes::Bytes::len);
-            if bytes > ROW_MAX_BYTES {
-                return Err(too_large("row", bytes, ROW_MAX_BYTES));
+            if bytes > options.row_max_bytes {
+                return Err(too_large("row", bytes, options.row_max_bytes));
             }
         }
         check_recorded(recorder, options.command_max_bytes)?;

@@ -227,7 +227,8 @@ pub enum EffectOp {
 /// An activity to run outside, at least once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
-    /// Id within the entity, made when first recorded; with the entity's name it is the idempotency key.
+    /// Id within the entity, made when first recorded: at most 1029 bytes; with the entity's name it is the
+    /// idempotency key.
     #[serde(rename = "i")]
     pub id: String,
     /// Registered name of the activity.

@@ -23,7 +23,10 @@ pub mod template;
 mod workflows;
 
 pub use crate::resilience::retry::{Jitter, RetryPolicy};
-pub use command::{RUN_ID_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id};
+pub use command::{
+    RUN_ID_MAX_CHARS, RUN_INPUT_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id,
+    check_run_input,
+};
 pub use coordinator::{
     CoordinatorActor, CoordinatorArgs, CoordinatorMsg, CoordinatorState, RunError, StartRun, Started,
 };

@@ -310,8 +310,8 @@ fn host(text: &str) -> Result<String, String> {
     AllowedHosts::parse([text]).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Longest time that can be given: ten years.
-const TIME_MAX_S: f64 = 3_652.0 * 24.0 * 3_600.0;
+/// Longest time that can be given: ten years of 365 days.
+const TIME_MAX_S: f64 = 3_650.0 * 24.0 * 3_600.0;
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());

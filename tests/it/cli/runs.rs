@@ -71,7 +71,7 @@ fn a_finished_run_is_told_again_and_not_run_again() {
 }
 
 #[test]
-fn another_document_input_or_scale_is_refused_and_another_number_of_workers_is_not() {
+fn another_document_or_input_is_refused_and_another_number_of_workers_is_not() {
     let program = ordered();
     program.write("other.yaml", &ORDER.replace("P-", "Q-"));
     let run = |words: &[&str]| program.run(&[&["run"], words, &["--id", "o1", "--json"]].concat());
@@ -80,7 +80,6 @@ fn another_document_input_or_scale_is_refused_and_another_number_of_workers_is_n
         &["other.yaml", "--input", INPUT] as &[&str],
         &["order.yaml", "--input", "{}"],
         &["order.yaml"],
-        &["order.yaml", "--input", INPUT, "--time-scale", "2"],
     ] {
         let ended = run(words);
         assert_eq!(ended.code, Some(2), "{words:?}");

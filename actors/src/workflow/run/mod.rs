@@ -24,6 +24,8 @@ mod state;
 mod undo;
 mod view;
 
+pub(crate) use effect::UNDO;
+pub(crate) use outputs::check_levels;
 pub use effect::{Decision, EVENTS_MAX, OutputRow, RowKey, RunEffect, TimerId, idempotency_key};
 pub use event::{EndCause, RetryScope, RunError, RunEvent, SkipReason, StepError, WaitingFor};
 pub use history::HistoryLine;

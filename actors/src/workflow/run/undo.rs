@@ -6,6 +6,7 @@ use super::event::{EndCause, RunError, RunEvent, StepError};
 use super::failures::{NextTry, failure_of, next_try};
 use super::input::{AttemptId, AttemptResult, Failure};
 use super::outputs::RunScope;
+use crate::workflow::definition::shown;
 
 impl Turn<'_> {
     /// Whether no compensation runs and none waits for its time.
@@ -82,7 +83,7 @@ impl Turn<'_> {
     }
 
     fn undo_failed(&mut self, step: u32, attempt: u32, error: StepError) {
-        let id = self.def.step_id(step);
+        let id = shown(self.def.step_id(step));
         let message = format!("step \"{id}\" could not be undone: {} ({})", error.message, error.code);
         self.apply(RunEvent::CompensationFailed { step, attempt, error });
         self.apply(RunEvent::RunFailed { error: RunError::new("compensation_failed", &message, Some(step)) });
