@@ -64,6 +64,7 @@ pub struct Builder {
     activities_at_once: usize,
     waking: Waking,
     run_workers: Option<u32>,
+    joins_cluster: bool,
     intensity: Intensity,
     shards: usize,
     #[cfg(all(unix, feature = "control"))]
@@ -105,6 +106,7 @@ impl Builder {
             activities_at_once: 1_024,
             waking: Waking::All,
             run_workers: None,
+            joins_cluster: false,
             intensity: Intensity::default(),
             shards: 4,
             #[cfg(all(unix, feature = "control"))]
@@ -203,6 +205,13 @@ impl Builder {
     /// Workers of workflow runs that are taken up again; default: as many as they were started with.
     pub fn run_workers(mut self, workers: u32) -> Self {
         self.run_workers = Some(workers);
+        self
+    }
+
+    /// Says that the system will join a cluster; default false. What was begun and has no activity here then waits until
+    /// it has, instead of failing: a node that starts again takes its work up before it has joined.
+    pub fn joins_cluster(mut self, joins: bool) -> Self {
+        self.joins_cluster = joins;
         self
     }
 
@@ -341,6 +350,9 @@ impl Builder {
             draining,
             waking: self.waking.clone(),
         });
+        if self.joins_cluster {
+            env.expect_cluster();
+        }
         #[cfg(feature = "testing")]
         if let Some(moments) = self.testing.moments {
             env.observe(moments);

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use super::{
     attempt::{Activities, ActivityCtx, DynActivity, Progress, run_attempt},
     cell::EntityCell,
-    machine::{Completion, Failure},
+    machine::{Completion, Failure, Placing},
     mail::Item,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     health::{Counter, Vital},
     ids::Name,
     moment::{Moment, Observer},
-    remote::{Remote, RemoteAttempt},
+    remote::{Ran, RemoteAttempt},
     store::Effect,
     task::{ActorGuard, CancelToken, Places, TaskScope},
 };
@@ -97,7 +97,7 @@ struct Attempt {
 /// Where an attempt runs.
 enum Runs {
     Here(Arc<dyn DynActivity>, Places),
-    There(Arc<dyn Remote>),
+    There(Arc<Env>),
 }
 
 /// `started` attempts are `succeeded`, `failed`, `cancelled` or run still, or ended with their runner.
@@ -184,14 +184,10 @@ impl ActivityRunnerState {
             return;
         }
         self.cancel(&key);
-        let place = match (self.activities.get(&effect.activity), self.env.remote()) {
-            (Some(activity), _) => Runs::Here(Arc::clone(activity), self.places.clone()),
-            (None, Some(remote)) => Runs::There(Arc::clone(remote)),
-            (None, None) => {
-                let message = format!("no activity {:?} is registered", effect.activity);
-                let failure = Failure::permanent(Failure::UNREGISTERED, message);
-                return report(&cell, &effect, Err(failure));
-            }
+        let Some(place) = self.place(&effect) else {
+            let message = format!("no activity {:?} is registered", effect.activity);
+            let failure = Failure::permanent(Failure::UNREGISTERED, message);
+            return report(&cell, &effect, Err(failure));
         };
         let cancel = CancelToken::new();
         let progress = Arc::new(Mutex::new(Progress::default()));
@@ -221,10 +217,7 @@ impl ActivityRunnerState {
                     result
                 }
                 // Its places are those of the node it runs on.
-                Runs::There(remote) => {
-                    let (activity, input) = (effect.activity.clone(), effect.input.clone());
-                    remote.run(RemoteAttempt { activity, input, timeout_ms: effect.timeout_ms, ctx }).await
-                }
+                Runs::There(env) => elsewhere(&env, &cell, &effect, ctx).await,
             };
             forget(&running, &key, effect.attempt);
             match &result {
@@ -242,8 +235,21 @@ impl ActivityRunnerState {
         }
     }
 
+    /// Where an attempt runs; `None`: nowhere, and never will.
+    fn place(&self, effect: &Effect) -> Option<Runs> {
+        let remote = self.env.remote();
+        let requires = &effect.requires;
+        let has = requires.is_empty() || remote.is_some_and(|remote| remote.has(requires));
+        match self.activities.get(&effect.activity) {
+            Some(activity) if has => Some(Runs::Here(Arc::clone(activity), self.places.clone())),
+            None if remote.is_none() && requires.is_empty() && !self.env.expects_cluster() => None,
+            // Where it says what it requires, it waits for the cluster that its system may join.
+            Some(_) | None => Some(Runs::There(Arc::clone(&self.env))),
+        }
+    }
+
     fn run_foreign(&self, attempt: RemoteAttempt, reply: RpcReplyPort<Option<Result<Bytes, Failure>>>) {
-        let RemoteAttempt { activity: name, input, timeout_ms, ctx } = attempt;
+        let RemoteAttempt { activity: name, input, timeout_ms, ctx, .. } = attempt;
         let Some(activity) = self.activities.get(&name).cloned() else {
             let message = format!("no activity {name:?} is registered on this node");
             let _ = reply.send(Some(Err(Failure::permanent(Failure::UNREGISTERED, message))));
@@ -283,6 +289,60 @@ impl ActivityRunnerState {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Name, String), Attempt>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs an attempt on a node of the cluster. With none that can, that of a run is told to wait and ends when there is
+/// one; that of another entity waits here. `None`: nobody waits for its end.
+async fn elsewhere(
+    env: &Env,
+    cell: &Arc<EntityCell>,
+    effect: &Effect,
+    ctx: ActivityCtx,
+) -> Option<Result<Bytes, Failure>> {
+    let place = |placing| cell.push_internal(Item::Placing(effect.id.clone(), effect.attempt, placing));
+    let cancel = ctx.cancel.clone();
+    let mut waits = false;
+    let remote = match env.remote() {
+        Some(remote) => Arc::clone(remote),
+        None => {
+            waits = cell.kind().is_run;
+            if waits {
+                place(Placing::Awaited);
+            }
+            tokio::select! {
+                remote = env.joined() => remote,
+                () = cancel.cancelled() => return None,
+            }
+        }
+    };
+    loop {
+        if !waits {
+            let attempt = RemoteAttempt {
+                activity: effect.activity.clone(),
+                input: effect.input.clone(),
+                timeout_ms: effect.timeout_ms,
+                requires: effect.requires.clone(),
+                ctx: ctx.clone(),
+            };
+            match remote.run(attempt).await {
+                Ran::Ended(result) => return Some(result),
+                Ran::Cancelled => return None,
+                Ran::Nobody if cell.kind().is_run => {
+                    waits = true;
+                    place(Placing::Awaited);
+                }
+                Ran::Nobody => {}
+            }
+        }
+        tokio::select! {
+            () = remote.appears(&effect.activity, &effect.requires) => {}
+            () = cancel.cancelled() => return None,
+        }
+        if waits {
+            place(Placing::Found);
+            return None;
+        }
     }
 }
 

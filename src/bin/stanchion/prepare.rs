@@ -30,8 +30,8 @@ enum Shape {
 }
 
 impl Prepared {
-    /// Reads and checks everything; touches nothing.
-    pub(crate) fn of(args: &RunArgs) -> Result<Self, Fault> {
+    /// Reads and checks everything; touches nothing. With `elsewhere`, which activities there are is not known here.
+    pub(crate) fn of(args: &RunArgs, elsewhere: bool) -> Result<Self, Fault> {
         if let Some(id) = &args.id {
             check_run_id(id).map_err(|_| {
                 Fault::usage("the run id is no id", "--id", "use 1 to 128 visible characters without '/'")
@@ -50,7 +50,9 @@ impl Prepared {
             }
         };
         let definition = document.into_definition();
-        check_activities(&definition, args, &file)?;
+        if !elsewhere {
+            check_activities(&definition, args, &file)?;
+        }
         Definitions::write(&definition).map_err(|error| {
             Problem::rejected("document.too_large", error.to_string(), file, "split the workflow")
         })?;

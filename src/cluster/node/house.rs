@@ -130,7 +130,7 @@ impl House {
         self.running().insert(key.clone(), cancel.clone());
         let listed = Listed { running: Arc::clone(&self.running), key };
         let ctx = ActivityCtx::new(idempotency_key, number, cancel, cause);
-        let attempt = RemoteAttempt { activity, input, timeout_ms, ctx };
+        let attempt = RemoteAttempt { activity, input, timeout_ms, requires: Vec::new(), ctx };
         let runner = self.env.services().effects.actor();
         async move {
             let Some(runner) = runner else {

@@ -1,6 +1,6 @@
 //! Facts as lines of the history that users read. Kinds and field names are a contract.
 
-use super::event::{RetryScope, RunError, RunEvent, StepError};
+use super::event::{RetryScope, RunError, RunEvent, StepError, WaitingFor};
 use crate::workflow::definition::ValidDefinition;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -102,6 +102,10 @@ fn step_parts(event: &RunEvent) -> Option<Parts> {
                 details.insert("waiting".to_owned(), json!(waiting.name()));
             }
             ("retry_scheduled", Some(*step), Some(*attempt), details)
+        }
+        RunEvent::CapabilityAwaited { step, attempt, undo } => {
+            let details = json!({ "waiting": WaitingFor::Capability.name(), "compensation": undo });
+            ("capability_awaited", Some(*step), Some(*attempt), details)
         }
         RunEvent::CompensationStarted { step, attempt, .. } => {
             ("compensation_started", Some(*step), Some(*attempt), Value::Null)
