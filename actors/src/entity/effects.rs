@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -50,6 +53,8 @@ pub enum EffectsMsg {
     },
     /// Lists the attempts that run or wait for a place.
     Running(RpcReplyPort<Vec<RunningAttempt>>),
+    /// How many attempts run or wait for a place here, those for other nodes included.
+    Busy(RpcReplyPort<usize>),
 }
 
 /// An attempt that runs, or waits for a place.
@@ -92,6 +97,17 @@ struct Attempt {
     number: u32,
     cancel: CancelToken,
     progress: Arc<Mutex<Progress>>,
+    /// No node can run it: it waits, and nothing is lost when it is given up.
+    waits: Arc<AtomicBool>,
+}
+
+/// One attempt for another node; dropped, it has ended.
+struct ForNode(Arc<AtomicUsize>);
+
+impl Drop for ForNode {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where an attempt runs.
@@ -116,6 +132,8 @@ pub struct ActivityRunnerState {
     activities: Arc<Activities>,
     places: Places,
     running: Running,
+    /// Attempts for other nodes.
+    foreign: Arc<AtomicUsize>,
     counts: Counts,
     _vital: Vital,
     observer: Observer,
@@ -153,6 +171,7 @@ impl Actor for ActivityRunnerActor {
             activities,
             places: Places::new(limit),
             running: Running::default(),
+            foreign: Arc::default(),
             observer: env.observer(),
             env: Arc::clone(&env),
             _counted: env.tasks().actor("task-supervisor"),
@@ -171,6 +190,9 @@ impl Actor for ActivityRunnerActor {
             EffectsMsg::Foreign { attempt, reply } => state.run_foreign(attempt, reply),
             EffectsMsg::Running(reply) => {
                 let _ = reply.send(state.list());
+            }
+            EffectsMsg::Busy(reply) => {
+                let _ = reply.send(state.list().len() + state.foreign.load(Ordering::Relaxed));
             }
         }
         Ok(())
@@ -198,7 +220,9 @@ impl ActivityRunnerState {
             cause: effect.cause.clone(),
             progress: Arc::clone(&progress),
         };
-        let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
+        let waits = Arc::new(AtomicBool::new(false));
+        let attempt =
+            Attempt { number: effect.attempt, cancel: cancel.clone(), progress, waits: Arc::clone(&waits) };
         self.lock().insert(key.clone(), attempt);
         let running = Arc::clone(&self.running);
         let (observer, counts) = (self.observer.clone(), self.counts.clone());
@@ -217,7 +241,7 @@ impl ActivityRunnerState {
                     result
                 }
                 // Its places are those of the node it runs on.
-                Runs::There(env) => elsewhere(&env, &cell, &effect, ctx).await,
+                Runs::There(env) => elsewhere(&env, &cell, &effect, ctx, &waits).await,
             };
             forget(&running, &key, effect.attempt);
             match &result {
@@ -256,7 +280,10 @@ impl ActivityRunnerState {
             return;
         };
         let places = self.places.clone();
+        self.foreign.fetch_add(1, Ordering::Relaxed);
+        let counted = ForNode(Arc::clone(&self.foreign));
         let spawned = self.scope.spawn("foreign-activity", async move {
+            let _counted = counted;
             let _place = tokio::select! {
                 place = places.take() => place,
                 () = ctx.cancel.cancelled() => return,
@@ -272,7 +299,8 @@ impl ActivityRunnerState {
 
     fn list(&self) -> Vec<RunningAttempt> {
         let running = self.lock();
-        let attempts = running.iter().map(|((entity, effect), attempt)| RunningAttempt {
+        let works = |(_, attempt): &(&(Name, String), &Attempt)| !attempt.waits.load(Ordering::Relaxed);
+        let attempts = running.iter().filter(works).map(|((entity, effect), attempt)| RunningAttempt {
             entity: entity.clone(),
             effect: effect.clone(),
             attempt: attempt.number,
@@ -299,15 +327,17 @@ async fn elsewhere(
     cell: &Arc<EntityCell>,
     effect: &Effect,
     ctx: ActivityCtx,
+    waits: &AtomicBool,
 ) -> Option<Result<Bytes, Failure>> {
     let place = |placing| cell.push_internal(Item::Placing(effect.id.clone(), effect.attempt, placing));
     let cancel = ctx.cancel.clone();
-    let mut waits = false;
+    let mut told = false;
     let remote = match env.remote() {
         Some(remote) => Arc::clone(remote),
         None => {
-            waits = cell.kind().is_run;
-            if waits {
+            waits.store(true, Ordering::Relaxed);
+            told = cell.kind().is_run;
+            if told {
                 place(Placing::Awaited);
             }
             tokio::select! {
@@ -317,7 +347,8 @@ async fn elsewhere(
         }
     };
     loop {
-        if !waits {
+        if !told {
+            waits.store(false, Ordering::Relaxed);
             let attempt = RemoteAttempt {
                 activity: effect.activity.clone(),
                 input: effect.input.clone(),
@@ -329,17 +360,18 @@ async fn elsewhere(
                 Ran::Ended(result) => return Some(result),
                 Ran::Cancelled => return None,
                 Ran::Nobody if cell.kind().is_run => {
-                    waits = true;
+                    told = true;
                     place(Placing::Awaited);
                 }
                 Ran::Nobody => {}
             }
         }
+        waits.store(true, Ordering::Relaxed);
         tokio::select! {
             () = remote.appears(&effect.activity, &effect.requires) => {}
             () = cancel.cancelled() => return None,
         }
-        if waits {
+        if told {
             place(Placing::Found);
             return None;
         }
