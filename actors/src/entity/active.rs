@@ -17,6 +17,7 @@ use super::{
     mail::{Held, ReplyPort},
     pipeline::{Look, Pipeline},
     record::Draft,
+    within::Within,
 };
 use crate::{
     env::Env,
@@ -245,6 +246,7 @@ impl Active {
             );
             recorder.cause = cause.clone();
             let machine = &mut self.machine;
+            let _within = Within::enter(&self.cell);
             match catch_unwind(AssertUnwindSafe(|| machine.decide(input, &mut recorder))) {
                 Ok(Ok(decided)) => {
                     self.panics = 0;

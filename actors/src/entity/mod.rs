@@ -25,6 +25,7 @@ mod record;
 mod session;
 mod timers;
 mod transact;
+mod within;
 
 pub(crate) use self::attempt::run_attempt;
 pub use self::{
