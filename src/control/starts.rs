@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stanchion_actors::{
@@ -28,8 +29,7 @@ pub struct RunStart {
     /// Its id.
     pub run: String,
     /// Its definition, as it is stored.
-    #[serde(with = "serde_bytes")]
-    pub definition: Vec<u8>,
+    pub definition: Bytes,
     /// Its input.
     pub input: Value,
     /// Most attempts at once.
@@ -53,7 +53,7 @@ impl RunStart {
             )
         })?;
         let StartRun { id, input, workers, note, .. } = start.clone();
-        Ok(Self { run: id, definition, input, workers, note })
+        Ok(Self { run: id, definition: Bytes::from(definition), input, workers, note })
     }
 }
 

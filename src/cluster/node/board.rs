@@ -292,7 +292,9 @@ impl Knowledge {
     /// A node is down: its load and the keys that stuck to it are forgotten.
     fn forget(&mut self, id: &InstanceId) {
         self.balancer.forget(id);
-        self.placers.values_mut().for_each(|placer| drop(placer.forget(id)));
+        for placer in self.placers.values_mut() {
+            placer.forget(id);
+        }
         self.placed.remove(id);
     }
 

@@ -147,11 +147,15 @@ impl Reach {
                     return Ran::Nobody;
                 }
                 refused.truncate(1);
-                tokio::select! {
-                    _ = changes.changed() => continue,
-                    () = tokio::time::sleep(OFFER_AGAIN) => continue,
-                    () = attempt.ctx.cancel.cancelled() => return Ran::Cancelled,
+                let cancelled = tokio::select! {
+                    _ = changes.changed() => false,
+                    () = tokio::time::sleep(OFFER_AGAIN) => false,
+                    () = attempt.ctx.cancel.cancelled() => true,
+                };
+                if cancelled {
+                    return Ran::Cancelled;
                 }
+                continue;
             };
             let began = tokio::time::Instant::now();
             let ran = self.run_on(&node, &attempt).await;

@@ -70,6 +70,7 @@ fn run_parts(def: &ValidDefinition, event: &RunEvent) -> Option<Parts> {
         | RunEvent::StepSkipped { .. }
         | RunEvent::StepCancelled { .. }
         | RunEvent::RetryScheduled { .. }
+        | RunEvent::CapabilityAwaited { .. }
         | RunEvent::RetryDue { .. }
         | RunEvent::CompensationStarted { .. }
         | RunEvent::CompensationCompleted { .. }
