@@ -35,7 +35,7 @@ pub use stanchion_actors::{
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
-    ids, names, policies, queue, resilience, store as port, task, task_agent,
+    ids, names, policies, queue, remote, resilience, store as port, task, task_agent,
     volatile::{Volatile, VolatileAddress, VolatileCtx},
     workflow,
 };

@@ -9,6 +9,7 @@ use std::{
 };
 
 use ractor::ActorRef;
+use tokio::sync::watch;
 
 use crate::{
     clock::Clock,
@@ -107,6 +108,15 @@ impl Waking {
 /// What the persistence actor is called where services are listed.
 pub(crate) const PERSISTENCE: &str = "persistence";
 
+/// Whether a system is in a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Joining {
+    #[default]
+    Alone,
+    Expected,
+    Joined,
+}
+
 /// What an environment is made of.
 pub struct EnvParts {
     /// Id of the system; prefix of its actors' names.
@@ -140,6 +150,8 @@ pub struct Env {
     task_agents: TaskAgentTable,
     task_pools: TaskPoolTable,
     remote: RemotePlace,
+    /// Whether it will join a cluster, or has.
+    cluster: watch::Sender<Joining>,
     protected: ProtectedServices,
     seed: AtomicU64,
     began: Timestamp,
@@ -175,6 +187,7 @@ impl Env {
             task_agents: TaskAgentTable::default(),
             task_pools: TaskPoolTable::default(),
             remote: RemotePlace::default(),
+            cluster: watch::Sender::default(),
             seed,
             began,
             session,
@@ -299,7 +312,38 @@ impl Env {
 
     /// Joins a cluster; false when it has joined one before.
     pub fn join(&self, remote: Arc<dyn Remote>) -> bool {
-        self.remote.set(remote).is_ok()
+        let joins = self.remote.set(remote).is_ok();
+        self.cluster.send_replace(Joining::Joined);
+        joins
+    }
+
+    /// This system will join a cluster: attempts that it cannot run itself wait until it has, instead of failing.
+    pub fn expect_cluster(&self) {
+        self.cluster.send_if_modified(|joining| {
+            let expects = *joining == Joining::Alone;
+            if expects {
+                *joining = Joining::Expected;
+            }
+            expects
+        });
+    }
+
+    pub(crate) fn expects_cluster(&self) -> bool {
+        *self.cluster.borrow() != Joining::Alone
+    }
+
+    /// The cluster, once this system has joined one.
+    pub(crate) async fn joined(&self) -> Arc<dyn Remote> {
+        let mut joins = self.cluster.subscribe();
+        loop {
+            if let Some(remote) = self.remote() {
+                return Arc::clone(remote);
+            }
+            if joins.changed().await.is_err() {
+                // The sender is this environment's own: it lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The way to an entity that another node has; `None`: this one has it.

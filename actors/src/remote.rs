@@ -10,9 +10,12 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    balance::{ChooseError, Strategy},
+    discovery::Requirement,
     entity::{ActivityCtx, Failure},
     error::FailureKind,
     ids::{Cause, CommandId, Name},
+    workflow::ValidDefinition,
 };
 
 /// A command on its way to another node.
@@ -58,8 +61,71 @@ pub struct RemoteAttempt {
     pub input: Bytes,
     /// Longest time in milliseconds; 0: none.
     pub timeout_ms: u64,
+    /// What the node has to have beside the activity.
+    pub requires: Vec<Requirement>,
     /// The attempt; its token is cancelled when nobody waits for its end any more.
     pub ctx: ActivityCtx,
+}
+
+/// Where a new run shall go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Activities of the run: nodes that have the most of them come first.
+    #[serde(default)]
+    pub activities: Vec<String>,
+    /// What the node has to have.
+    #[serde(default)]
+    pub requires: Vec<Requirement>,
+    /// How one is chosen; `None`: as the node that chooses is set.
+    #[serde(default)]
+    pub strategy: Option<Strategy>,
+    /// What belongs together, for strategies that go by a key.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+impl Placement {
+    /// By the activities of a definition.
+    #[must_use]
+    pub fn of(definition: &ValidDefinition) -> Self {
+        let mut activities: Vec<String> =
+            definition.source().steps.iter().map(|step| step.activity.clone()).collect();
+        activities.sort_unstable();
+        activities.dedup();
+        Self { activities, ..Self::default() }
+    }
+
+    /// With another strategy than the node's.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = Some(strategy);
+        self
+    }
+
+    /// With a key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Only on nodes that have this.
+    #[must_use]
+    pub fn requires(mut self, requirement: Requirement) -> Self {
+        self.requires.push(requirement);
+        self
+    }
+}
+
+/// What became of an attempt that was to run elsewhere.
+#[derive(Debug)]
+pub enum Ran {
+    /// It ended.
+    Ended(Result<Bytes, Failure>),
+    /// It was cancelled: nobody waits for its end.
+    Cancelled,
+    /// No node can run it.
+    Nobody,
 }
 
 /// A node as it is known.
@@ -110,8 +176,20 @@ pub trait Remote: Send + Sync + 'static {
         messages: Vec<RemoteMessage>,
     ) -> BoxFuture<'static, Vec<Result<Bytes, FailureKind>>>;
 
-    /// Runs an attempt on a node that has the activity, and waits for such a node if there is none. `None`: cancelled.
-    fn run(&self, attempt: RemoteAttempt) -> BoxFuture<'static, Option<Result<Bytes, Failure>>>;
+    /// Runs an attempt on a node that has the activity and what it requires.
+    fn run(&self, attempt: RemoteAttempt) -> BoxFuture<'static, Ran>;
+
+    /// Waits until a node takes work that has the activity and what is required.
+    fn appears(&self, activity: &str, requires: &[Requirement]) -> BoxFuture<'static, ()>;
+
+    /// Chooses a node for a new run.
+    ///
+    /// # Errors
+    /// [`ChooseError`].
+    fn place(&self, placement: &Placement) -> Result<String, ChooseError>;
+
+    /// Whether this node has what is required.
+    fn has(&self, requires: &[Requirement]) -> bool;
 
     /// Asks the desk of a node, which answers as its own process would be answered.
     fn ask(

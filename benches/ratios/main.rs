@@ -22,6 +22,7 @@ mod memory;
 mod open_loop;
 mod policies;
 mod queues;
+mod registry;
 mod reopen;
 mod report;
 mod volatile;
@@ -99,5 +100,6 @@ fn main() {
         queues::run(&lab).await;
         reopen::run(&lab).await;
     });
+    registry::run(&lab);
     memory::run(&lab);
 }

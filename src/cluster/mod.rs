@@ -19,7 +19,7 @@ pub use self::{
     },
     identity::{NODE_NAME_MAX_BYTES, NodeId, NodeIncarnation, NodeName, NodeNameError},
     link::{LinkLimits, LinkLimitsError, LinkStats},
-    node::{JoinError, Node, NodeOptions, NodeOptionsError, NodeTls},
+    node::{JoinError, Node, NodeOptions, NodeOptionsError, NodeTls, PlacedRun},
     transport::{
         Cookie, CookieError, HandshakeError, RandomError, Refusal, Security, TlsFiles, TransportError,
         TransportOptions, TransportStats,

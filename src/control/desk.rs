@@ -1,6 +1,6 @@
 //! The one implementation of every request.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use stanchion_actors::{
@@ -14,11 +14,12 @@ use stanchion_actors::{
 };
 
 use super::{
-    entities, flags, jobs, nodes, policies,
+    entities, flags, jobs, names, nodes, policies,
     problem::Problem,
     queues,
     request::Request,
     rows::{BackupRow, RunRow, RunShow, ToldRow},
+    starts,
 };
 
 /// Runs and entities listed at a time.
@@ -92,7 +93,7 @@ impl Desk {
         }
     }
 
-    fn workflows(&self) -> Result<&Workflows, Problem> {
+    pub(super) fn workflows(&self) -> Result<&Workflows, Problem> {
         match &self.source {
             Source::System(_, workflows) => Ok(workflows),
             Source::Store(_) => Err(only_read()),
@@ -168,9 +169,17 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         }
         Request::DeadRequeue(select) => jobs::dead_settle(desk, &select, false, sink).await,
         Request::DeadPurge(select) => jobs::dead_settle(desk, &select, true, sink).await,
+        Request::NameList { namespace } => names::list(desk, namespace, sink).await,
+        Request::NameShow { name } => names::show(desk, &name, sink).await,
+        Request::NameFree { name } => names::free(desk, &name, sink).await,
         Request::NodeList => nodes::list(desk, sink).await,
         Request::NodeDrain => nodes::drain(desk, sink).await,
         Request::Where { name } => nodes::find(desk, &name, sink).await,
+        Request::Start(start) => starts::start(desk, start, sink).await,
+        Request::Result { run, within_ms } => {
+            starts::result(desk, &run, Duration::from_millis(within_ms), sink).await
+        }
+        Request::Place { run, placement } => starts::place(desk, run.as_deref(), &placement, sink).await,
         Request::OnNode { node, request } => nodes::ask(desk, &node, *request, sink).await,
         Request::Backup { to, force } => backup(desk, &to, force, sink).await,
     }

@@ -12,6 +12,7 @@ mod flags;
 mod frame;
 mod jobs;
 mod msgpack;
+mod names;
 mod nodes;
 #[cfg(unix)]
 mod place;
@@ -19,9 +20,11 @@ mod policies;
 mod problem;
 mod queues;
 mod request;
+mod result;
 mod rows;
 #[cfg(unix)]
 mod server;
+mod starts;
 
 #[cfg(feature = "cluster")]
 pub(crate) use self::nodes::collected;
@@ -36,10 +39,13 @@ pub use self::{
     desk::{Desk, Gone, Sink, Stop, answer},
     frame::{Answer, FrameError, REQUEST_MAX_BYTES, decode_answer, decode_request},
     jobs::{AddedRow, DeadCountRow, DeadSelect, JobFault, JobHappening, JobOptions, JobRow, JobToldRow},
+    names::{NameFreedRow, NameRow},
     nodes::{DrainRow, NodeRow, WhereRow},
     policies::{BreakerRow, LimiterRow},
     problem::Problem,
     queues::{QueueChange, QueueOrder, QueueRow},
     request::Request,
+    result::RunResult,
     rows::{FlagRow, RunRow, RunShow, StepRow},
+    starts::{PlacedRow, RunStart, StartedRow},
 };

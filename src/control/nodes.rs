@@ -85,7 +85,7 @@ impl NodeRow {
     }
 }
 
-fn cluster(desk: &Desk) -> Result<std::sync::Arc<dyn Remote>, Problem> {
+pub(super) fn cluster(desk: &Desk) -> Result<std::sync::Arc<dyn Remote>, Problem> {
     desk.env()?.remote().cloned().ok_or_else(|| {
         let hint = "start the node with \"stanchion node start\"";
         Problem::rejected("node.no_cluster", "this process is no node of a cluster", "the store", hint)
@@ -197,7 +197,7 @@ pub(crate) async fn collected(desk: &Desk, request: Request) -> (Vec<String>, Op
 }
 
 /// The lines of a node's answer, and what ended them.
-async fn asked(
+pub(super) async fn asked(
     desk: &Desk,
     cluster: &std::sync::Arc<dyn Remote>,
     node: &str,

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use stanchion_actors::policies::BreakerOrder;
+use stanchion_actors::{policies::BreakerOrder, remote::Placement};
 
 use super::{
     jobs::{DeadSelect, JobOptions},
     queues::{QueueChange, QueueOrder},
+    starts::RunStart,
 };
 
 /// What a store may be asked and told.
@@ -157,6 +158,21 @@ pub enum Request {
     DeadRequeue(DeadSelect),
     /// Forgets dead letters.
     DeadPurge(DeadSelect),
+    /// Lists durable names that somebody has.
+    NameList {
+        /// Of this namespace only.
+        namespace: Option<String>,
+    },
+    /// Shows a durable name.
+    NameShow {
+        /// Namespace and name, as `namespace/name`.
+        name: String,
+    },
+    /// Gives a durable name free, whoever has it.
+    NameFree {
+        /// Namespace and name.
+        name: String,
+    },
     /// Lists the nodes of the cluster that this one knows.
     NodeList,
     /// Tells a node to end what it has begun and to leave.
@@ -165,6 +181,22 @@ pub enum Request {
     Where {
         /// Its name, as `kind/key` or `kind@node/key`.
         name: String,
+    },
+    /// Starts a run, or finds it started the same way.
+    Start(RunStart),
+    /// What became of a run, after a wait for its end.
+    Result {
+        /// Id of the run.
+        run: String,
+        /// Longest wait in milliseconds; a node waits 20 s at most.
+        within_ms: u64,
+    },
+    /// Where a run goes: to the node of the cluster that has it, or else to one that is chosen.
+    Place {
+        /// Id of the run, if it may have been started before.
+        run: Option<String>,
+        /// What a node has to have, and how one is chosen.
+        placement: Placement,
     },
     /// Asks the desk of a node of the cluster; `*`: of every node within reach, one after the other.
     OnNode {
@@ -201,6 +233,8 @@ impl Request {
             | Self::FlagList
             | Self::BreakerList
             | Self::LimiterList
+            | Self::NameList { .. }
+            | Self::NameShow { .. }
             | Self::Backup { .. } => true,
             Self::EntityPurge { .. }
             | Self::Pause { .. }
@@ -208,10 +242,14 @@ impl Request {
             | Self::Cancel { .. }
             | Self::Retry { .. }
             | Self::FlagSet { .. }
+            | Self::NameFree { .. }
             | Self::NodeList
             | Self::NodeDrain
             | Self::Where { .. }
             | Self::OnNode { .. }
+            | Self::Start(_)
+            | Self::Result { .. }
+            | Self::Place { .. }
             | Self::BreakerTell { .. }
             // What a queue holds is counted by the queue itself: it is woken, and changes nothing.
             | Self::QueueList

@@ -66,6 +66,7 @@ pub struct Builder {
     waking: Waking,
     run_workers: Option<u32>,
     keep_runs: Option<Duration>,
+    joins_cluster: bool,
     intensity: Intensity,
     shards: usize,
     #[cfg(all(unix, feature = "control"))]
@@ -108,6 +109,7 @@ impl Builder {
             waking: Waking::All,
             run_workers: None,
             keep_runs: None,
+            joins_cluster: false,
             intensity: Intensity::default(),
             shards: 4,
             #[cfg(all(unix, feature = "control"))]
@@ -212,6 +214,13 @@ impl Builder {
     /// Removes runs this long after they ended, a failed one as well, with their history; default: they are kept.
     pub fn keep_ended_runs(mut self, keep: Duration) -> Self {
         self.keep_runs = Some(keep);
+        self
+    }
+
+    /// Says that the system will join a cluster; default false. What was begun and has no activity here then waits until
+    /// it has, instead of failing: a node that starts again takes its work up before it has joined.
+    pub fn joins_cluster(mut self, joins: bool) -> Self {
+        self.joins_cluster = joins;
         self
     }
 
@@ -350,6 +359,9 @@ impl Builder {
             draining,
             waking: self.waking.clone(),
         });
+        if self.joins_cluster {
+            env.expect_cluster();
+        }
         #[cfg(feature = "testing")]
         if let Some(moments) = self.testing.moments {
             env.observe(moments);

@@ -128,6 +128,5 @@ pub(super) async fn drain(env: &Arc<Env>, deadline: Duration) -> usize {
 
 async fn running(env: &Arc<Env>) -> usize {
     let Some(runner) = env.services().effects.actor() else { return 0 };
-    let asked = ractor::call_t!(runner, EffectsMsg::Running, 1_000);
-    asked.map_or(0, |attempts| attempts.len())
+    ractor::call_t!(runner, EffectsMsg::Busy, 1_000).unwrap_or(0)
 }

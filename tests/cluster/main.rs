@@ -12,6 +12,7 @@ mod calls;
 mod kit;
 mod load;
 mod nodes;
+mod placing;
 mod processes;
 mod proxy;
 mod refusals;

@@ -18,6 +18,7 @@ mod calls;
 mod cli;
 #[cfg(feature = "http")]
 mod connect;
+mod deadlock;
 mod dedup;
 #[cfg(feature = "documents")]
 mod documents;

@@ -176,7 +176,8 @@ const FEED: Raw = redb::TableDefinition::new("feed");
 
 #[tokio::test]
 async fn verify_finds_every_row_of_index_and_feed_that_is_missing_or_too_many() {
-    let faults: [(&str, fn(&redb::WriteTransaction)); 4] = [
+    type Damage = fn(&redb::WriteTransaction);
+    let faults: [(&str, Damage); 4] = [
         ("the entity with this value is not found by it", |txn| {
             let key = key::index(&name("a"), key::STATUS, "open");
             assert!(txn.open_table(INDEX).unwrap().remove(key.as_slice()).unwrap().is_some());
@@ -193,7 +194,7 @@ async fn verify_finds_every_row_of_index_and_feed_that_is_missing_or_too_many() 
         ("versions of the entity do not ascend", |txn| {
             let mut feed = txn.open_table(FEED).unwrap();
             let (from, to) = (key::feed(Position(1)), key::feed(Position(9)));
-            let row = feed.get(from.as_slice()).unwrap().unwrap().value().to_vec();
+            let row = redb::ReadableTable::get(&feed, from.as_slice()).unwrap().unwrap().value().to_vec();
             let (_, body) = stanchion_actors::store::unframe(&from, &row).unwrap();
             let row = stanchion_actors::store::frame(&to, 1, body);
             feed.insert(to.as_slice(), row.as_slice()).unwrap();

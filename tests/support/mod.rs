@@ -88,6 +88,7 @@ pub(crate) fn rich(name: &Name, version: u64, history: History) -> Entry {
         attempt: 1,
         input: Bytes::new(),
         timeout_ms: 0,
+        requires: Vec::new(),
         cause: Default::default(),
     }));
     let id = |seq| CommandId { origin: Origin::Session(uuid::Uuid::from_u128(7)), seq };

@@ -150,7 +150,14 @@ impl<'a> Ctx<'a> {
         let input = Bytes::from(encode(input)?);
         let id = self.recorder.next_effect_id();
         let activity = V::NAME.to_owned();
-        self.recorder.effect(EffectRequest::Start { id: id.clone(), activity, attempt: 1, input, timeout });
+        self.recorder.effect(EffectRequest::Start {
+            id: id.clone(),
+            activity,
+            attempt: 1,
+            input,
+            timeout,
+            requires: Vec::new(),
+        });
         Ok(id)
     }
 

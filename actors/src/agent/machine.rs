@@ -75,7 +75,7 @@ impl<A: Agent + Sync> Machine for AgentMachine<A> {
                 copy.completed((*done).clone(), &mut ctx);
                 Bytes::new()
             }
-            Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => {
+            Input::Placing { .. } | Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => {
                 return Ok(Decided::nothing());
             }
         };

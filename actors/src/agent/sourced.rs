@@ -140,7 +140,9 @@ where
             Input::Command(payload) => self.command(payload, &mut ctx)?,
             Input::Timer(timer) => self.command(&timer.payload, &mut ctx)?,
             Input::Completion(done) => (self.state.completed((*done).clone(), &mut ctx), Bytes::new()),
-            Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => (Vec::new(), Bytes::new()),
+            Input::Placing { .. } | Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => {
+                (Vec::new(), Bytes::new())
+            }
         };
         if events.is_empty() {
             return Ok(Decided { change: None, reply, more: false });

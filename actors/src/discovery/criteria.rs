@@ -51,17 +51,22 @@ impl Criteria {
     /// Whether an instance is what is looked for; says nothing about its lease.
     #[must_use]
     pub fn matches(&self, registration: &Registration) -> bool {
-        let has = |need: &Need| registration.capabilities.iter().any(|capability| need.is_met_by(capability));
-        let labelled = |(key, value)| registration.labels.get(key) == Some(value);
         let has_free = |(name, least): (&Arc<str>, &u64)| {
             registration.resources.get(name).copied().unwrap_or(0) >= *least
         };
         self.health_min.is_none_or(|least| registration.health >= least)
-            && self.kind.as_ref().is_none_or(|kind| registration.kind == *kind)
+            && self.matches_rest(registration)
+            && self.resources_min.iter().all(has_free)
+    }
+
+    /// Whether it is that but for its health and what it has free.
+    pub(super) fn matches_rest(&self, registration: &Registration) -> bool {
+        let has = |need: &Need| registration.capabilities.iter().any(|capability| need.is_met_by(capability));
+        let labelled = |(key, value)| registration.labels.get(key) == Some(value);
+        self.kind.as_ref().is_none_or(|kind| registration.kind == *kind)
             && self.may_run_on(&registration.node)
             && self.labels.iter().all(labelled)
             && self.capabilities.iter().all(has)
-            && self.resources_min.iter().all(has_free)
     }
 
     /// Whether the node comes first.

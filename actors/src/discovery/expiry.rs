@@ -37,9 +37,9 @@ impl Discovery {
     /// Tells how the state differs from what was told, and sets when it is looked at next.
     pub(super) fn tell(&mut self, slot: Slot, is_changed: bool, now: Timestamp) -> Vec<DiscoveryEvent> {
         let kept = self.options.gone_kept();
-        let Some(entry) = self.slots.get_mut(slot) else { return Vec::new() };
+        let Some(mut entry) = self.slots.get_mut(slot) else { return Vec::new() };
         let state = entry.state(now);
-        let event = event(entry, state, is_changed);
+        let event = event(&entry, state, is_changed);
         let is_other = entry.told != state;
         entry.told = state;
         let next = match entry.terms.next_change(state) {

@@ -2,7 +2,9 @@
 
 use super::{
     Affinity, Criteria, Discovery, FindError, GoneReason, HealthLevel, IndexedBy, LeaseState, Registration,
-    Seen, index::keys_of_criteria, slots::Entry,
+    Seen,
+    index::keys_of_criteria,
+    slots::{Slot, Slots},
 };
 use crate::{
     balance::{Candidate, InstanceId, Readiness},
@@ -56,19 +58,21 @@ impl Discovery {
     /// [`FindError::NoIndex`] when the criteria require an index and none applies.
     pub fn find(&self, criteria: &Criteria, now: Timestamp) -> Result<Vec<Found<'_>>, FindError> {
         let answers_max = criteria.answers_max.unwrap_or(usize::MAX);
-        let found = |entry| found(entry, criteria, now);
+        let found = |slot| self.slots.found(slot, criteria, now);
         // A preference sees all of them before it takes the first.
         let prefers = matches!(criteria.affinity, Some(Affinity::PreferNode(_)));
         let taken = if prefers { usize::MAX } else { answers_max };
         let mut answers: Vec<Found<'_>> = match self.index.best(criteria) {
             Some(key) => {
                 let places = self.index.places(&key).into_iter().flatten();
-                places.filter_map(|slot| found(self.slots.get(*slot)?)).take(taken).collect()
+                places.filter_map(|slot| found(*slot)).take(taken).collect()
             }
             None if criteria.require_index => return Err(FindError::NoIndex { scanned: self.slots.len() }),
-            None => self.slots.iter().filter_map(found).take(taken).collect(),
+            None => self.slots.places().filter_map(found).take(taken).collect(),
         };
-        answers.sort_by_key(|found| !criteria.prefers(&found.registration.node));
+        if prefers {
+            answers.sort_by_key(|found| !criteria.prefers(&found.registration.node));
+        }
         answers.truncate(answers_max);
         Ok(answers)
     }
@@ -76,8 +80,7 @@ impl Discovery {
     /// One instance, unless it is gone.
     #[must_use]
     pub fn instance(&self, id: &InstanceId, now: Timestamp) -> Option<Found<'_>> {
-        let entry = self.slots.get(*self.by_id.get(id)?)?;
-        found(entry, &Criteria::default(), now)
+        self.slots.found(*self.by_id.get(id)?, &Criteria::default(), now)
     }
 
     /// How [`Self::find`] would go about it.
@@ -93,15 +96,22 @@ impl Discovery {
     }
 }
 
-fn found<'a>(entry: &'a Entry, criteria: &Criteria, now: Timestamp) -> Option<Found<'a>> {
-    let state = entry.state(now);
-    if state == LeaseState::Gone {
-        let is_recent = criteria.gone_since_max.is_some_and(|age| now.since(entry.beat_at) <= age);
-        let took_leave = entry.ended == Some(GoneReason::Deregistered);
-        if !is_recent || took_leave {
+impl Slots {
+    /// The instance, if it is what is looked for. What most criteria look at lies side by side: the instance itself is
+    /// touched only for what it can do, what it is and how it is labelled.
+    fn found(&self, slot: Slot, criteria: &Criteria, now: Timestamp) -> Option<Found<'_>> {
+        let brief = self.brief(slot)?;
+        let state = brief.state(now);
+        if state == LeaseState::Gone {
+            let is_recent = criteria.gone_since_max.is_some_and(|age| now.since(brief.beat_at) <= age);
+            if !is_recent || brief.ended == Some(GoneReason::Deregistered) {
+                return None;
+            }
+        }
+        if criteria.health_min.is_some_and(|least| brief.health < least) || !self.has_free(slot, criteria) {
             return None;
         }
+        let registration = &self.get(slot)?.registration;
+        criteria.matches_rest(registration).then(|| Found { registration, state, seen: brief.seen(now) })
     }
-    let registration = &entry.registration;
-    criteria.matches(registration).then(|| Found { registration, state, seen: entry.seen(now) })
 }

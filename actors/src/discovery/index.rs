@@ -1,12 +1,9 @@
 //! Indexes: from a capability, a label, a kind or a node to the places of instances.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use super::{Affinity, Criteria, NodeId, Registration, slots::Slot};
+use crate::fast_hash::FastMap;
 
 /// What instances are indexed by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,7 +33,7 @@ impl fmt::Display for IndexedBy {
 /// Places of instances by what they are indexed by; no key without a place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    places: HashMap<IndexedBy, BTreeSet<Slot>>,
+    places: FastMap<IndexedBy, BTreeSet<Slot>>,
 }
 
 impl Index {
@@ -68,7 +65,10 @@ impl Index {
 
     /// The key with the fewest places.
     pub(super) fn best(&self, criteria: &Criteria) -> Option<IndexedBy> {
-        keys_of_criteria(criteria).min_by_key(|key| self.count(key))
+        let mut keys = keys_of_criteria(criteria);
+        let first = keys.next()?;
+        let Some(second) = keys.next() else { return Some(first) };
+        [first, second].into_iter().chain(keys).min_by_key(|key| self.count(key))
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Discovery`]: registrations under leases.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use super::{
     second_hand::{ReportBody, Stamp},
     slots::{Entry, Slot, Slots},
 };
-use crate::{balance::InstanceId, ids::Timestamp};
+use crate::{balance::InstanceId, fast_hash::FastMap, ids::Timestamp};
 
 /// Who is there, what it can do, and whether it still lives: as one node knows it.
 ///
@@ -23,7 +23,7 @@ use crate::{balance::InstanceId, ids::Timestamp};
 pub struct Discovery {
     pub(super) options: DiscoveryOptions,
     pub(super) slots: Slots,
-    pub(super) by_id: HashMap<InstanceId, Slot>,
+    pub(super) by_id: FastMap<InstanceId, Slot>,
     pub(super) index: Index,
     /// When which instance is looked at next; never later than its state changes.
     pub(super) wakes: BTreeSet<(Timestamp, Slot)>,
@@ -68,7 +68,7 @@ impl Discovery {
         Ok(Self {
             options,
             slots: Slots::default(),
-            by_id: HashMap::new(),
+            by_id: FastMap::default(),
             index: Index::default(),
             wakes: BTreeSet::new(),
             down: BTreeMap::new(),
@@ -109,11 +109,12 @@ impl Discovery {
         let slot = self.held(lease)?;
         self.count += 1;
         let revision = self.count;
-        let Some(entry) = self.slots.get_mut(slot) else { return Ok(Vec::new()) };
+        let Some(mut entry) = self.slots.get_mut(slot) else { return Ok(Vec::new()) };
         let is_changed = beat.apply(&mut entry.registration);
         entry.beat_at = now;
         entry.ended = None;
         entry.stamp.revision = revision;
+        drop(entry);
         Ok(self.tell(slot, is_changed, now))
     }
 
@@ -140,9 +141,10 @@ impl Discovery {
         let slots: Vec<Slot> = self.index.places(&key).into_iter().flatten().copied().collect();
         let mut events = Vec::new();
         for slot in slots {
-            let Some(entry) = self.slots.get_mut(slot) else { continue };
+            let Some(mut entry) = self.slots.get_mut(slot) else { continue };
             if entry.registration.incarnation <= incarnation && entry.ended.is_none() {
                 entry.ended = Some(GoneReason::NodeDown);
+                drop(entry);
                 events.extend(self.tell(slot, false, now));
             }
         }

@@ -135,7 +135,7 @@ impl Discovery {
         if self.down.get(&report.node).is_some_and(|(life, _)| report.stamp.incarnation <= *life) {
             return Err(RegisterError::NotAlive { id: report.body.id().clone(), node: report.node });
         }
-        let Some(entry) = self.slots.get_mut(slot) else { return Ok(Vec::new()) };
+        let Some(mut entry) = self.slots.get_mut(slot) else { return Ok(Vec::new()) };
         entry.stamp = report.stamp;
         entry.via = Some(via.clone());
         entry.beat_at = heard_at(report.age, now);
@@ -156,6 +156,7 @@ impl Discovery {
             ReportBody::Beat { .. } => {}
             ReportBody::Withdrawn { .. } => entry.ended = Some(GoneReason::Deregistered),
         }
+        drop(entry);
         Ok(self.tell(slot, is_changed, now))
     }
 }

@@ -18,6 +18,7 @@ use super::{
     pipeline::{Look, Pipeline},
     purge::PurgeError,
     record::Draft,
+    within::Within,
 };
 use crate::{
     env::Env,
@@ -261,6 +262,7 @@ impl Active {
             );
             recorder.cause = cause.clone();
             let machine = &mut self.machine;
+            let _within = Within::enter(&self.cell);
             match catch_unwind(AssertUnwindSafe(|| machine.decide(input, &mut recorder))) {
                 Ok(Ok(decided)) => {
                     self.panics = 0;
@@ -269,7 +271,11 @@ impl Active {
                 Ok(Err(refused)) => {
                     self.panics = 0;
                     let refused = DecideError::NotAccepted(refused);
-                    return Err(if self.machine.is_sound() { refused } else { DecideError::Limit(refused.kind()) });
+                    return Err(if self.machine.is_sound() {
+                        refused
+                    } else {
+                        DecideError::Limit(refused.kind())
+                    });
                 }
                 Err(panic) if !self.machine.is_sound() => std::panic::resume_unwind(panic),
                 Err(panic) => {

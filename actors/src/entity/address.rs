@@ -12,6 +12,7 @@ use super::{
     cell::EntityCell,
     mail::{Begun, Call, CallResult, ReplyPort},
     session::Ticket,
+    within,
 };
 use crate::{
     env::Env,
@@ -139,6 +140,9 @@ impl EntityAddress {
                 return remote.call(name.clone(), command, deadline).await.or_else(fail);
             }
         };
+        if within::is_within(cell) {
+            return fail(FailureKind::Refused(Refusal::WouldDeadlock));
+        }
         if let Err(refusal) = check_size(cell, &payload) {
             return fail(FailureKind::Refused(refusal));
         }

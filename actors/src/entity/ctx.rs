@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
+    discovery::Requirement,
     ids::{Cause, Name, Timestamp, Version},
     store::{RowOp, Timer},
 };
@@ -35,6 +36,8 @@ pub enum EffectRequest {
         input: Bytes,
         /// Limit of the attempt; zero: none.
         timeout: Duration,
+        /// What the node that runs it has to have beside the activity.
+        requires: Vec<Requirement>,
     },
     /// The effect is over: its result is recorded.
     End {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use super::{
     attempt::{Activities, ActivityCtx, DynActivity, Progress, run_attempt},
     cell::EntityCell,
-    machine::{Completion, Failure},
+    machine::{Completion, Failure, Placing},
     mail::Item,
 };
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
     health::{Counter, Vital},
     ids::Name,
     moment::{Moment, Observer},
-    remote::{Remote, RemoteAttempt},
+    remote::{Ran, RemoteAttempt},
     store::Effect,
     task::{ActorGuard, CancelToken, Places, TaskScope},
 };
@@ -50,6 +53,8 @@ pub enum EffectsMsg {
     },
     /// Lists the attempts that run or wait for a place.
     Running(RpcReplyPort<Vec<RunningAttempt>>),
+    /// How many attempts run or wait for a place here, those for other nodes included.
+    Busy(RpcReplyPort<usize>),
 }
 
 /// An attempt that runs, or waits for a place.
@@ -92,12 +97,23 @@ struct Attempt {
     number: u32,
     cancel: CancelToken,
     progress: Arc<Mutex<Progress>>,
+    /// No node can run it: it waits, and nothing is lost when it is given up.
+    waits: Arc<AtomicBool>,
+}
+
+/// One attempt for another node; dropped, it has ended.
+struct ForNode(Arc<AtomicUsize>);
+
+impl Drop for ForNode {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where an attempt runs.
 enum Runs {
     Here(Arc<dyn DynActivity>, Places),
-    There(Arc<dyn Remote>),
+    There(Arc<Env>),
 }
 
 /// `started` attempts are `succeeded`, `failed`, `cancelled` or run still, or ended with their runner.
@@ -116,6 +132,8 @@ pub struct ActivityRunnerState {
     activities: Arc<Activities>,
     places: Places,
     running: Running,
+    /// Attempts for other nodes.
+    foreign: Arc<AtomicUsize>,
     counts: Counts,
     _vital: Vital,
     observer: Observer,
@@ -153,6 +171,7 @@ impl Actor for ActivityRunnerActor {
             activities,
             places: Places::new(limit),
             running: Running::default(),
+            foreign: Arc::default(),
             observer: env.observer(),
             env: Arc::clone(&env),
             _counted: env.tasks().actor("task-supervisor"),
@@ -172,6 +191,9 @@ impl Actor for ActivityRunnerActor {
             EffectsMsg::Running(reply) => {
                 let _ = reply.send(state.list());
             }
+            EffectsMsg::Busy(reply) => {
+                let _ = reply.send(state.list().len() + state.foreign.load(Ordering::Relaxed));
+            }
         }
         Ok(())
     }
@@ -184,14 +206,10 @@ impl ActivityRunnerState {
             return;
         }
         self.cancel(&key);
-        let place = match (self.activities.get(&effect.activity), self.env.remote()) {
-            (Some(activity), _) => Runs::Here(Arc::clone(activity), self.places.clone()),
-            (None, Some(remote)) => Runs::There(Arc::clone(remote)),
-            (None, None) => {
-                let message = format!("no activity {:?} is registered", effect.activity);
-                let failure = Failure::permanent(Failure::UNREGISTERED, message);
-                return report(&cell, &effect, Err(failure));
-            }
+        let Some(place) = self.place(&effect) else {
+            let message = format!("no activity {:?} is registered", effect.activity);
+            let failure = Failure::permanent(Failure::UNREGISTERED, message);
+            return report(&cell, &effect, Err(failure));
         };
         let cancel = CancelToken::new();
         let progress = Arc::new(Mutex::new(Progress::default()));
@@ -202,7 +220,9 @@ impl ActivityRunnerState {
             cause: effect.cause.clone(),
             progress: Arc::clone(&progress),
         };
-        let attempt = Attempt { number: effect.attempt, cancel: cancel.clone(), progress };
+        let waits = Arc::new(AtomicBool::new(false));
+        let attempt =
+            Attempt { number: effect.attempt, cancel: cancel.clone(), progress, waits: Arc::clone(&waits) };
         self.lock().insert(key.clone(), attempt);
         let running = Arc::clone(&self.running);
         let (observer, counts) = (self.observer.clone(), self.counts.clone());
@@ -221,10 +241,7 @@ impl ActivityRunnerState {
                     result
                 }
                 // Its places are those of the node it runs on.
-                Runs::There(remote) => {
-                    let (activity, input) = (effect.activity.clone(), effect.input.clone());
-                    remote.run(RemoteAttempt { activity, input, timeout_ms: effect.timeout_ms, ctx }).await
-                }
+                Runs::There(env) => elsewhere(&env, &cell, &effect, ctx, &waits).await,
             };
             forget(&running, &key, effect.attempt);
             match &result {
@@ -242,15 +259,31 @@ impl ActivityRunnerState {
         }
     }
 
+    /// Where an attempt runs; `None`: nowhere, and never will.
+    fn place(&self, effect: &Effect) -> Option<Runs> {
+        let remote = self.env.remote();
+        let requires = &effect.requires;
+        let has = requires.is_empty() || remote.is_some_and(|remote| remote.has(requires));
+        match self.activities.get(&effect.activity) {
+            Some(activity) if has => Some(Runs::Here(Arc::clone(activity), self.places.clone())),
+            None if remote.is_none() && requires.is_empty() && !self.env.expects_cluster() => None,
+            // Where it says what it requires, it waits for the cluster that its system may join.
+            Some(_) | None => Some(Runs::There(Arc::clone(&self.env))),
+        }
+    }
+
     fn run_foreign(&self, attempt: RemoteAttempt, reply: RpcReplyPort<Option<Result<Bytes, Failure>>>) {
-        let RemoteAttempt { activity: name, input, timeout_ms, ctx } = attempt;
+        let RemoteAttempt { activity: name, input, timeout_ms, ctx, .. } = attempt;
         let Some(activity) = self.activities.get(&name).cloned() else {
             let message = format!("no activity {name:?} is registered on this node");
             let _ = reply.send(Some(Err(Failure::permanent(Failure::UNREGISTERED, message))));
             return;
         };
         let places = self.places.clone();
+        self.foreign.fetch_add(1, Ordering::Relaxed);
+        let counted = ForNode(Arc::clone(&self.foreign));
         let spawned = self.scope.spawn("foreign-activity", async move {
+            let _counted = counted;
             let _place = tokio::select! {
                 place = places.take() => place,
                 () = ctx.cancel.cancelled() => return,
@@ -266,7 +299,8 @@ impl ActivityRunnerState {
 
     fn list(&self) -> Vec<RunningAttempt> {
         let running = self.lock();
-        let attempts = running.iter().map(|((entity, effect), attempt)| RunningAttempt {
+        let works = |(_, attempt): &(&(Name, String), &Attempt)| !attempt.waits.load(Ordering::Relaxed);
+        let attempts = running.iter().filter(works).map(|((entity, effect), attempt)| RunningAttempt {
             entity: entity.clone(),
             effect: effect.clone(),
             attempt: attempt.number,
@@ -283,6 +317,64 @@ impl ActivityRunnerState {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Name, String), Attempt>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs an attempt on a node of the cluster. With none that can, that of a run is told to wait and ends when there is
+/// one; that of another entity waits here. `None`: nobody waits for its end.
+async fn elsewhere(
+    env: &Env,
+    cell: &Arc<EntityCell>,
+    effect: &Effect,
+    ctx: ActivityCtx,
+    waits: &AtomicBool,
+) -> Option<Result<Bytes, Failure>> {
+    let place = |placing| cell.push_internal(Item::Placing(effect.id.clone(), effect.attempt, placing));
+    let cancel = ctx.cancel.clone();
+    let mut told = false;
+    let remote = match env.remote() {
+        Some(remote) => Arc::clone(remote),
+        None => {
+            waits.store(true, Ordering::Relaxed);
+            told = cell.kind().is_run;
+            if told {
+                place(Placing::Awaited);
+            }
+            tokio::select! {
+                remote = env.joined() => remote,
+                () = cancel.cancelled() => return None,
+            }
+        }
+    };
+    loop {
+        if !told {
+            waits.store(false, Ordering::Relaxed);
+            let attempt = RemoteAttempt {
+                activity: effect.activity.clone(),
+                input: effect.input.clone(),
+                timeout_ms: effect.timeout_ms,
+                requires: effect.requires.clone(),
+                ctx: ctx.clone(),
+            };
+            match remote.run(attempt).await {
+                Ran::Ended(result) => return Some(result),
+                Ran::Cancelled => return None,
+                Ran::Nobody if cell.kind().is_run => {
+                    told = true;
+                    place(Placing::Awaited);
+                }
+                Ran::Nobody => {}
+            }
+        }
+        waits.store(true, Ordering::Relaxed);
+        tokio::select! {
+            () = remote.appears(&effect.activity, &effect.requires) => {}
+            () = cancel.cancelled() => return None,
+        }
+        if told {
+            place(Placing::Found);
+            return None;
+        }
     }
 }
 

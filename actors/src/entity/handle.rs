@@ -38,6 +38,7 @@ impl Active {
             Item::Inbox(position, item) => self.handle_inbox(position, item),
             Item::Timer(id) => self.handle_timer(id),
             Item::Completion(completion, returned) => self.handle_completion(completion, returned),
+            Item::Placing(effect, attempt, placing) => self.handle_placing(effect, attempt, placing),
             Item::Recover => self.handle_recover(),
             Item::Delivered(numbers) => self.handle_delivered(numbers),
             Item::Reoffer => {

@@ -19,6 +19,15 @@ pub enum Input<'a> {
     Command(&'a [u8]),
     /// The end of an effect, or a message that came back.
     Completion(&'a Completion),
+    /// An attempt of an effect looks for a node that can run it.
+    Placing {
+        /// The effect's id.
+        effect: &'a str,
+        /// The attempt.
+        attempt: u32,
+        /// How far it is.
+        placing: Placing,
+    },
     /// A timer fired.
     Timer(&'a Timer),
     /// First after an activation that found something stored, and when the runner of effects restarted.
@@ -30,6 +39,15 @@ pub enum Input<'a> {
     CrashLooped(&'a str),
     /// The last decision asked to go on: it was cut, to keep its entry small.
     Continue,
+}
+
+/// Where an attempt stands that no node could run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placing {
+    /// It waits for a node that can.
+    Awaited,
+    /// There is one; the attempt is over, and another one may start.
+    Found,
 }
 
 /// The end of something the entity started.

@@ -12,7 +12,13 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{cell::EntityCell, machine::Completion, purge::Purge, session::Ticket, transact::Prepare};
+use super::{
+    cell::EntityCell,
+    machine::{Completion, Placing},
+    purge::Purge,
+    session::Ticket,
+    transact::Prepare,
+};
 use crate::{
     error::{CallFailure, Doubt, FailureKind, Unavailable},
     ids::{Cause, CommandId, EntityId, Name, Origin, Position},
@@ -72,6 +78,8 @@ pub enum Item {
     Inbox(Position, InboxItem),
     /// A timer's time has come.
     Timer(String),
+    /// An attempt of an effect, by its id and number, looks for a node that can run it.
+    Placing(String, u32, Placing),
     /// Something the entity started has ended.
     Completion(Completion, Option<(EntityId, u64)>),
     /// What an activation had no room for, of messages it had begun to handle.
@@ -115,6 +123,7 @@ impl std::fmt::Debug for Item {
             Self::Messages(_) => "Messages",
             Self::Inbox(..) => "Inbox",
             Self::Timer(_) => "Timer",
+            Self::Placing(..) => "Placing",
             Self::Completion(..) => "Completion",
             Self::Rest(..) => "Rest",
             Self::Recover => "Recover",

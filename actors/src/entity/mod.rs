@@ -26,6 +26,7 @@ mod record;
 mod session;
 mod timers;
 mod transact;
+mod within;
 
 pub(crate) use self::attempt::run_attempt;
 pub use self::{
@@ -37,8 +38,8 @@ pub use self::{
     directory::{Directory, KindError},
     effects::{ActivityRunnerActor, ActivityRunnerArgs, ActivityRunnerState, EffectsMsg, RunningAttempt},
     machine::{
-        Completion, Decided, EntityOptions, Failure, Input, Kind, Machine, MakeMachine, NotAccepted, Render,
-        Restored, Returned, Style, Unreadable,
+        Completion, Decided, EntityOptions, Failure, Input, Kind, Machine, MakeMachine, NotAccepted, Placing,
+        Render, Restored, Returned, Style, Unreadable,
     },
     mail::{Begun, Call, CallResult, Item, Message, ReadFn, ReplyPort, Told},
     msg::{EntityMsg, EntitySupervisorMsg, Supervisors},

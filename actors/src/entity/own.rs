@@ -6,7 +6,7 @@ use super::{
     active::{Active, Broken, DecideError},
     ctx::Recorder,
     dedup::fingerprint,
-    machine::{Completion, Input},
+    machine::{Completion, Input, Placing},
     mail::{Item, ReplyPort},
     record::Draft,
 };
@@ -63,6 +63,25 @@ impl Active {
             Item::Completion(completion.clone(), returned),
         );
         self.handle_own(&Input::Completion(&completion), draft, back, ("completion", payload), now)
+    }
+
+    /// An attempt waits for a node that can run it, or such a node was found: then the attempt is over.
+    pub(super) fn handle_placing(
+        &mut self,
+        effect: String,
+        attempt: u32,
+        placing: Placing,
+    ) -> Result<(), Broken> {
+        if !self.is_current(&effect, attempt) {
+            return Ok(());
+        }
+        let now = self.env.now();
+        let ended = (placing == Placing::Found).then(|| effect.clone());
+        let draft = Draft { ended, ..Draft::default() };
+        let item = Item::Placing(effect.clone(), attempt, placing);
+        let back = ReplyPort::requeue(std::sync::Arc::clone(&self.cell), item);
+        let input = Input::Placing { effect: &effect, attempt, placing };
+        self.handle_own(&input, draft, back, ("placing", Bytes::from(effect.clone())), now)
     }
 
     /// To whom a message was that came back; `None` when it was consumed before.

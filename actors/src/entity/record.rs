@@ -270,9 +270,10 @@ impl Active {
         }
         for request in requests {
             match request {
-                EffectRequest::Start { id, activity, attempt, input, timeout } => {
+                EffectRequest::Start { id, activity, attempt, input, timeout, requires } => {
                     let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                    let effect = Effect { id, activity, attempt, input, timeout_ms, cause: cause.clone() };
+                    let cause = cause.clone();
+                    let effect = Effect { id, activity, attempt, input, timeout_ms, requires, cause };
                     self.effects.insert(effect.id.clone(), effect.clone());
                     self.afters.push_back((version, After::Start(effect.clone())));
                     ops.push(EffectOp::Start(effect));

@@ -218,8 +218,14 @@ impl DurableNames {
         Ok(names.into_iter().filter_map(|(key, record)| search.found(key, &record)).collect())
     }
 
-    /// The record of a name as this process sees it.
-    async fn record(&self, key: &NameKey) -> Result<NameRecord, DurableNamesError> {
+    /// The record of a name as this process sees it; one that nobody had is gone.
+    ///
+    /// # Errors
+    /// [`DurableNamesError`] when its entity does not answer.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn record(&self, key: &NameKey) -> Result<NameRecord, DurableNamesError> {
         let (life, now) = (self.life(), self.env.now());
         Ok(self.address(key)?.read(move |name| name.seen_in(life, now)).await?)
     }

@@ -30,6 +30,11 @@ impl Namespace {
         }
     }
 
+    /// The same namespace, sharing nothing with this one.
+    pub(super) fn apart(&self) -> Self {
+        Self(Arc::from(&*self.0))
+    }
+
     /// The namespace as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -78,9 +78,10 @@ impl Names {
     /// The present reference of a name and its owner; `None`: nobody has it now.
     #[must_use]
     pub fn whereis(&self, namespace: &Namespace, name: &str) -> Option<(NameRef, &InstanceId)> {
-        let (name, record) = self.space(namespace)?.named(name)?;
+        let space = self.space(namespace)?;
+        let (name, record) = space.named(name)?;
         let NameState::Live { owner, .. } = record.state() else { return None };
-        let key = NameKey::of(namespace, name);
+        let key = NameKey::of(space.namespace(), name);
         Some((NameRef { key, epoch: record.epoch() }, owner))
     }
 
@@ -238,7 +239,11 @@ impl Names {
         if record.is_gone() {
             self.raise_epoch_floor(record.epoch());
         } else {
-            self.spaces.entry(key.namespace().clone()).or_default().insert(key.shared_name(), record);
+            let space = || Space::new(key.namespace());
+            self.spaces
+                .entry(key.namespace().clone())
+                .or_insert_with(space)
+                .insert(key.shared_name(), record);
         }
     }
 

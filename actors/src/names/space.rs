@@ -1,23 +1,31 @@
 //! One namespace: its names, and where metadata leads to.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::NameRecord;
+use super::{NameRecord, Namespace};
+use crate::fast_hash::FastMap;
 
 /// A key and a value of metadata.
 type Item = (Arc<str>, Arc<str>);
 
 /// The names of one namespace; none of them gone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Space {
-    records: HashMap<Arc<str>, NameRecord>,
-    by_item: HashMap<Item, BTreeSet<Arc<str>>>,
+    /// A text of its own: threads that ask different tables count its references in different places.
+    namespace: Namespace,
+    records: FastMap<Arc<str>, NameRecord>,
+    by_item: FastMap<Item, BTreeSet<Arc<str>>>,
 }
 
 impl Space {
+    pub(super) fn new(namespace: &Namespace) -> Self {
+        Self { namespace: namespace.apart(), records: FastMap::default(), by_item: FastMap::default() }
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     pub(super) fn record(&self, name: &str) -> Option<&NameRecord> {
         self.records.get(name)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::BuildHasher,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -10,7 +10,7 @@ use super::{
     AfterEnd, Exit, Metadata, NameFound, NameKey, NameRef, NameSearch, NameSpec, Names, NamesError,
     NamesSnapshot, NamesStats, Namespace, ShardsError, Stopped,
 };
-use crate::{balance::InstanceId, ids::Timestamp};
+use crate::{balance::InstanceId, fast_hash::FastState, ids::Timestamp};
 
 const SHARDS_MAX: usize = 4_096;
 
@@ -204,9 +204,9 @@ impl NameTable {
     }
 
     fn shard(&self, namespace: &Namespace, name: &str) -> &RwLock<Names> {
-        let mut hasher = DefaultHasher::new();
-        (namespace, name).hash(&mut hasher);
-        let place = hasher.finish() % self.shards.len() as u64;
+        let hash = FastState::default().hash_one((namespace.as_str(), name));
+        // The high bits: the map inside a shard goes by the low ones.
+        let place = (u128::from(hash) * self.shards.len() as u128) >> 64;
         let shard = self.shards.get(place as usize);
         let Some(shard) = shard else { unreachable!("a table has a shard for every name") };
         shard

@@ -132,9 +132,11 @@ impl QueueMachine {
                 self.partition.sweep(now, draw);
                 Ok(None)
             }
-            Input::Completion(_) | Input::Recovered { .. } | Input::CrashLooped(_) | Input::Continue => {
-                Ok(None)
-            }
+            Input::Completion(_)
+            | Input::Placing { .. }
+            | Input::Recovered { .. }
+            | Input::CrashLooped(_)
+            | Input::Continue => Ok(None),
         }
     }
 

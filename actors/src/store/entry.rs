@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::discovery::Requirement;
 use crate::ids::{Cause, CommandId, EntityId, Name, Origin, Position, Timestamp, Version};
 
 /// Largest state of an agent, in bytes.
@@ -243,6 +244,9 @@ pub struct Effect {
     /// Limit of one attempt in milliseconds; 0: none.
     #[serde(rename = "t", default)]
     pub timeout_ms: u64,
+    /// What the node that runs it has to have beside the activity.
+    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Requirement>,
     /// Trace, correlation, causation.
     #[serde(rename = "c", default, skip_serializing_if = "Cause::is_empty")]
     pub cause: Cause,

@@ -25,7 +25,7 @@ pub use self::{
         STATE_MAX_BYTES, Timer, TimerOp,
     },
     feed::{FeedFilter, FeedItem, FeedPage, parse_feed},
-    project::{Puts, Table, inbox_row, key, project, status_row},
+    project::{KeyedRow, Puts, Table, inbox_row, key, project, status_row},
     record::{
         Activated, Chain, ChainError, Completer, Created, Due, Incarnation, Outcome, Record, Refused,
         RefusedWhy, StoreError, Token,

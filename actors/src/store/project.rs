@@ -280,11 +280,14 @@ fn project_index(entity: EntityId, entry: &Entry, puts: &mut impl Puts) -> Resul
     Ok(())
 }
 
+/// Key and value of a row.
+pub type KeyedRow = (Vec<u8>, Vec<u8>);
+
 /// The index row of an entity by its status; `None` when it has no status.
 ///
 /// # Errors
 /// [`CodecError::Encode`] never, in fact: a number encodes.
-pub fn status_row(entity: EntityId, head: &Head) -> Result<Option<(Vec<u8>, Vec<u8>)>, CodecError> {
+pub fn status_row(entity: EntityId, head: &Head) -> Result<Option<KeyedRow>, CodecError> {
     if head.status.is_empty() {
         return Ok(None);
     }
@@ -350,7 +353,7 @@ pub fn inbox_row(
     entity: EntityId,
     position: Position,
     item: &super::InboxItem,
-) -> Result<(Vec<u8>, Vec<u8>), CodecError> {
+) -> Result<KeyedRow, CodecError> {
     let key = key::inbox(entity, position);
     let framed = encode_framed(&key, ROW_SCHEMA, item)?;
     Ok((key, framed))

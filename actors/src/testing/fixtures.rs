@@ -121,7 +121,15 @@ pub fn timer(id: &str, due: i64) -> Timer {
 #[must_use]
 pub fn effect(id: &str) -> Effect {
     let (activity, input) = ("charge".into(), Bytes::from_static(b"input"));
-    Effect { id: id.into(), activity, attempt: 1, input, timeout_ms: 0, cause: Cause::default() }
+    Effect {
+        id: id.into(),
+        activity,
+        attempt: 1,
+        input,
+        timeout_ms: 0,
+        requires: Vec::new(),
+        cause: Cause::default(),
+    }
 }
 
 /// Adds parts to an entry.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     entity::{
-        Completion, Decided, EntityOptions, Input, Kind, Machine, NotAccepted, Recorder, Restored, Style,
-        TimerRequest, Unreadable,
+        Completion, Decided, EntityOptions, Input, Kind, Machine, NotAccepted, Placing, Recorder, Restored,
+        Style, TimerRequest, Unreadable,
     },
     env::Waking,
     error::Refusal,
@@ -144,6 +144,12 @@ impl Machine for RunMachine {
                 Some(input) => (input, false),
                 None => return Ok(Decided::nothing()),
             },
+            Input::Placing { effect, attempt, placing } => match (self.attempt_of(effect, *attempt), placing)
+            {
+                (Some(attempt), Placing::Awaited) => (RunInput::CapabilityAwaited { attempt }, false),
+                (Some(attempt), Placing::Found) => (RunInput::CapabilityFound { attempt }, false),
+                (None, _) => return Ok(Decided::nothing()),
+            },
             Input::Timer(timer) if timer.id == CONTINUE => (RunInput::Continue, false),
             Input::Timer(timer) => match timer.id.parse().ok().and_then(TimerId::from_u64) {
                 Some(timer) => (RunInput::TimerFired { timer }, false),
@@ -241,7 +247,9 @@ impl RunMachine {
         let run = self.run.as_ref()?;
         let counts = run.state.counts(&run.definition);
         let status = run.state.status();
-        let lost = counts.running > 0 || matches!(status.name(), "compensating" | "cancelling");
+        let lost = counts.running > 0
+            || run.state.awaits_capability()
+            || matches!(status.name(), "compensating" | "cancelling");
         if status.is_terminal() || matches!(status.name(), "pending" | "parked") {
             return None;
         }
@@ -253,7 +261,6 @@ impl RunMachine {
     }
 
     fn attempt_ended(&self, completion: &Completion) -> Option<RunInput> {
-        let run = self.run.as_ref()?;
         let (effect, attempt, result) = match completion {
             Completion::Succeeded { effect, attempt, output } => {
                 (effect, *attempt, record::output_of(output))
@@ -261,11 +268,17 @@ impl RunMachine {
             Completion::Failed { effect, attempt, failure } => (effect, *attempt, record::failed(failure)),
             Completion::Returned { .. } => return None,
         };
+        Some(RunInput::AttemptEnded { attempt: self.attempt_of(effect, attempt)?, result })
+    }
+
+    /// Which attempt an effect is.
+    fn attempt_of(&self, effect: &str, attempt: u32) -> Option<AttemptId> {
+        let run = self.run.as_ref()?;
         let (step, undo) = match run.definition.step_number(effect) {
             Some(step) => (step, false),
             None => (run.definition.step_number(effect.strip_suffix(UNDO)?)?, true),
         };
-        Some(RunInput::AttemptEnded { attempt: AttemptId { step, attempt, undo }, result })
+        Some(AttemptId { step, attempt, undo })
     }
 
     fn advance(

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
-use stanchion::{activities::AllowedHosts, control::Request, documents::Format};
+use stanchion::{activities::AllowedHosts, balance::Strategy, control::Request, documents::Format};
 
 use super::{
     examples::with_examples,
@@ -18,6 +18,7 @@ Examples:
   stanchion run order.yaml                          run a workflow, keep everything in ./stanchion.redb
   stanchion run order.yaml --id order-7 --json      the same under an id; run it again to resume it
   stanchion run trace.json.gz --time-scale 0.01     replay a wfformat trace, a hundred times faster
+  stanchion run order.yaml --node auto              on a node of the cluster, chosen by capability and load
   stanchion list --status failed                    which runs failed
   stanchion show order-7                            a run and its steps
   stanchion history order-7                         everything it did, one JSON object a line
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     /// Look at feature flags, and set them
     #[command(subcommand)]
     Flag(FlagCommand),
+    /// Look at durable names, and give them free
+    #[command(subcommand)]
+    Name(NameCommand),
     /// Look at circuit breakers, open and close them
     #[command(subcommand)]
     Breaker(BreakerCommand),
@@ -203,6 +207,26 @@ pub(crate) enum FlagCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum NameCommand {
+    /// List the names that somebody has
+    Ls {
+        /// Only of this namespace
+        #[arg(long, value_name = "NAMESPACE")]
+        namespace: Option<String>,
+    },
+    /// Show a name
+    Show {
+        /// NAMESPACE/NAME
+        name: String,
+    },
+    /// Give a name free; its owner is not stopped, and is refused from here on
+    Free {
+        /// NAMESPACE/NAME
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// Run a node: holds the store, works what is in it, and is reached by the others
     Start(NodeArgs),
@@ -271,6 +295,12 @@ pub(crate) struct RunArgs {
     /// Input of the run, as JSON or from a file
     #[arg(long, value_name = "JSON|@FILE")]
     pub(crate) input: Option<String>,
+    /// With --node auto: how the node is chosen; default: as the node is set that chooses
+    #[arg(long, value_name = "STRATEGY", value_parser = strategy)]
+    pub(crate) balance: Option<Strategy>,
+    /// With --node auto: what belongs together, for consistent_hash and sticky
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
     /// How long running steps may go on after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
@@ -297,6 +327,12 @@ pub(crate) fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut command(), "stanchion", &mut text);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+fn strategy(text: &str) -> Result<Strategy, String> {
+    let all = [Strategy::PowerOfTwoChoices, Strategy::RoundRobin, Strategy::ConsistentHash, Strategy::Sticky];
+    let names = || all.map(Strategy::name).join(", ");
+    all.into_iter().find(|strategy| strategy.name() == text).ok_or_else(|| format!("use {}", names()))
 }
 
 fn scale(text: &str) -> Result<f64, String> {
@@ -335,8 +371,7 @@ impl Command {
     pub(crate) fn is_local(&self) -> bool {
         matches!(
             self,
-            Self::Run(_)
-                | Self::Work(_)
+            Self::Work(_)
                 | Self::Verify
                 | Self::Restore(_)
                 | Self::Compact
@@ -364,6 +399,9 @@ impl Command {
                 let (kind, key) = entity(&name)?;
                 Request::EntityPurge { kind, key }
             }
+            Self::Name(NameCommand::Ls { namespace }) => Request::NameList { namespace },
+            Self::Name(NameCommand::Show { name }) => Request::NameShow { name },
+            Self::Name(NameCommand::Free { name }) => Request::NameFree { name },
             Self::Flag(FlagCommand::Ls) => Request::FlagList,
             Self::Flag(FlagCommand::Set { name, setting, by, reason }) => {
                 Request::FlagSet { flag: name, to: setting, by, reason }

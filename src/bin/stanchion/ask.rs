@@ -87,6 +87,8 @@ fn how(request: &Request) -> Human {
             Human::Told
         }
         Request::FlagList | Request::FlagSet { .. } => Human::Flags(false),
+        Request::NameList { .. } | Request::NameShow { .. } => Human::Names(false),
+        Request::NameFree { .. } => Human::Named,
         Request::Backup { .. } => Human::Copy,
         Request::BreakerList | Request::BreakerTell { .. } => Human::Breakers(false),
         Request::LimiterList => Human::Limiters(false),
@@ -103,7 +105,7 @@ fn how(request: &Request) -> Human {
     }
 }
 
-fn broken(error: ClientError) -> Problem {
+pub(crate) fn broken(error: ClientError) -> Problem {
     match error {
         ClientError::Problem(problem) => problem,
         other => Problem::fatal(

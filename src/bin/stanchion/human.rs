@@ -11,6 +11,10 @@ pub(crate) enum Human {
     Runs(bool),
     /// Entities, one a row; a head comes before the first.
     Entities(bool),
+    /// Names, one a row; a head comes before the first.
+    Names(bool),
+    /// A name that was given free.
+    Named,
     /// Flags, one a row; a head comes before the first.
     Flags(bool),
     /// A run and its steps.
@@ -80,6 +84,14 @@ impl Human {
                 let cells = [&*text("flag"), &text("kind"), &text("setting"), &text("by"), &changed];
                 headed(begun, &head, &row(&cells))
             }
+            Self::Names(begun) => {
+                let head = row(&["NAME", "STATE", "RESPAWN", "SINCE", "OWNER"]);
+                let name = format!("{}/{}", text("namespace"), text("name"));
+                let since = since(value.get("since_us"));
+                let cells = [&*name, &text("state"), &text("respawn"), &since, &text("owner")];
+                headed(begun, &head, &row(&cells))
+            }
+            Self::Named => format!("{}/{} is {}", text("namespace"), text("name"), text("state")),
             Self::Show => run(value),
             Self::State => {
                 let state = value.get("state").cloned().unwrap_or_default();

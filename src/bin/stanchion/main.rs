@@ -9,6 +9,7 @@ mod human;
 mod launch;
 mod node;
 mod output;
+mod place;
 mod policy_args;
 mod prepare;
 mod progress;
@@ -73,7 +74,10 @@ async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
         return Err(Fault::usage("no other node does that", "--node", hint));
     }
     match cli.command {
-        Command::Run(args) => run::run(&db, args, &mut out).await,
+        Command::Run(args) => match cli.node {
+            Some(node) => place::run(&db, &node, args, &mut out).await,
+            None => run::run(&db, args, &mut out).await,
+        },
         Command::Node(NodeCommand::Start(args)) => node::start(&db, args, &mut out).await,
         Command::Work(args) => work::work(&db, args, &mut out).await,
         Command::Verify => files::verify(&db, &mut out),

@@ -43,7 +43,7 @@ pub(crate) async fn start(db: &Path, args: NodeArgs, out: &mut Out) -> Result<u8
         .map_err(|error| Fault::internal(&error.to_string(), "the signals of the system"))?;
     let programs = Programs::new(args.allow_shell);
     let store = open(db).await?;
-    let mut builder = System::builder();
+    let mut builder = System::builder().joins_cluster(true);
     for name in activities {
         builder = activities::register_one(builder, &name).map_err(|unknown| {
             let hint = format!("use {}", activities::NAMES.join(", "));

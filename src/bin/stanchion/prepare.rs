@@ -30,8 +30,8 @@ enum Shape {
 }
 
 impl Prepared {
-    /// Reads and checks everything; touches nothing.
-    pub(crate) fn of(args: &RunArgs) -> Result<Self, Fault> {
+    /// Reads and checks everything; touches nothing. With `elsewhere`, which activities there are is not known here.
+    pub(crate) fn of(args: &RunArgs, elsewhere: bool) -> Result<Self, Fault> {
         if let Some(id) = &args.id {
             check_run_id(id).map_err(|_| {
                 Fault::usage("the run id is no id", "--id", "use 1 to 128 visible characters without '/'")
@@ -42,13 +42,11 @@ impl Prepared {
         let limits = DocumentLimits::default();
         let bytes = read_file(&args.file, limits.bytes_max)?;
         let options = ReadOptions { format: args.format, time_scale: args.time_scale, limits };
-        let document = documents::read_for(&bytes, &options, &|activity| missing(activity, args));
+        let document = documents::read_for(&bytes, &options, &|activity| {
+            if elsewhere { None } else { missing(activity, args) }
+        });
         let document = document.map_err(|e| Fault::of_document(&e, &file))?;
         let shape = match &document {
-            Document::Definition(_) if args.time_scale != 1.0 => {
-                let what = "a time scale is given, and the document is no trace";
-                return Err(Fault::usage(what, "--time-scale", "leave it out"));
-            }
             Document::Definition(_) => Shape::Definition,
             Document::Trace(trace) => {
                 Shape::Trace { work_s: trace.work_s, critical_path_s: trace.critical_path_s }
@@ -108,7 +106,8 @@ fn input(text: Option<&str>) -> Result<Value, Fault> {
 }
 
 fn too_large(what: &str) -> Problem {
-    let hint = format!("use at most {INPUT_MAX_BYTES} bytes of JSON and {RUN_INPUT_MAX_BYTES} of MessagePack");
+    let hint =
+        format!("use at most {INPUT_MAX_BYTES} bytes of JSON and {RUN_INPUT_MAX_BYTES} of MessagePack");
     Problem::rejected("input.too_large", what, "--input", hint)
 }
 

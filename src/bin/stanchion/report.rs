@@ -1,9 +1,9 @@
 //! The result of a run. Field names and their order are a contract.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use stanchion::{
-    control::Problem,
+    control::{Problem, RunResult},
     documents::Bounds,
     port::Store,
     workflow::{RunStatus, StoredRun},
@@ -37,38 +37,6 @@ pub(crate) struct Report {
     pub(crate) output: Value,
 }
 
-/// What the history says.
-#[derive(Default)]
-struct Past {
-    attempts: u64,
-    first_us: Option<i64>,
-    last_us: Option<i64>,
-    resumed: bool,
-}
-
-impl Past {
-    fn line(&mut self, kind: &str, at_us: i64) {
-        match kind {
-            "step_started" => {
-                self.attempts += 1;
-                self.first_us = self.first_us.or(Some(at_us));
-            }
-            "step_completed" | "step_failed" | "step_cancelled" | "retry_scheduled" => {
-                self.last_us = self.last_us.max(Some(at_us));
-            }
-            "run_recovered" | "run_resumed" => self.resumed = true,
-            _ => {}
-        }
-    }
-
-    fn makespan_s(&self) -> f64 {
-        match (self.first_us, self.last_us) {
-            (Some(first), Some(last)) => last.saturating_sub(first).max(0) as f64 / 1e6,
-            _ => 0.0,
-        }
-    }
-}
-
 impl Report {
     /// The result of a run as it stands.
     pub(crate) async fn of(
@@ -78,30 +46,30 @@ impl Report {
         resumed: bool,
         elapsed_s: f64,
     ) -> Result<Self, Problem> {
-        let id = &prepared.start.id;
-        let mut past = Past::default();
-        let read = run.history(store, &mut |line| past.line(line.kind, line.at_us)).await;
-        read.map_err(|error| Problem::of_read(&error, id))?;
-        let output = run.output(store).await.map_err(|error| Problem::of_store(&error))?;
-        let counts = run.state.counts(&run.definition);
-        let resumed = resumed || past.resumed;
-        let bounds: Option<Bounds> = prepared.bounds(run.state.workers()).filter(|_| !resumed);
-        Ok(Self {
-            run_id: id.clone(),
-            status: status(run.state.status()),
-            steps_total: counts.total,
-            steps_completed: counts.completed,
-            steps_failed: counts.failed,
-            steps_skipped: counts.skipped,
-            attempts: past.attempts,
+        let result = RunResult::of(run, store).await?;
+        Ok(Self::of_result(result, prepared, resumed, elapsed_s))
+    }
+
+    /// The result of a run, wherever it is.
+    pub(crate) fn of_result(result: RunResult, prepared: &Prepared, resumed: bool, elapsed_s: f64) -> Self {
+        let resumed = resumed || result.resumed;
+        let bounds: Option<Bounds> = prepared.bounds(result.workers).filter(|_| !resumed);
+        Self {
+            run_id: result.run_id,
+            status: if result.ended { named(&result.status) } else { "interrupted" },
+            steps_total: result.steps_total,
+            steps_completed: result.steps_completed,
+            steps_failed: result.steps_failed,
+            steps_skipped: result.steps_skipped,
+            attempts: result.attempts,
             resumed,
             elapsed_s: to_us(elapsed_s),
-            makespan_s: past.makespan_s(),
+            makespan_s: result.makespan_s,
             lower_bound_s: bounds.map(|bounds| to_us(bounds.lower_s)),
             upper_bound_s: bounds.map(|bounds| to_us(bounds.upper_s)),
-            error: error(run),
-            output,
-        })
+            error: result.error,
+            output: result.output,
+        }
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
@@ -118,28 +86,7 @@ fn to_us(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
 
-fn error(run: &StoredRun) -> Option<Value> {
-    if let Some(reason) = run.state.parked_reason() {
-        return Some(json!({ "code": "parked", "message": reason, "step": null }));
-    }
-    let error = run.state.error()?;
-    let step = error.step.map(|step| run.definition.step_id(step));
-    Some(json!({ "code": error.code, "message": error.message, "step": step }))
-}
-
-/// A run that this process leaves before its end was interrupted.
-fn status(status: RunStatus) -> &'static str {
-    match status {
-        RunStatus::Completed
-        | RunStatus::Failed
-        | RunStatus::Cancelled
-        | RunStatus::Compensated
-        | RunStatus::Parked => status.name(),
-        RunStatus::Pending
-        | RunStatus::Running
-        | RunStatus::Waiting
-        | RunStatus::Paused
-        | RunStatus::Compensating
-        | RunStatus::Cancelling => "interrupted",
-    }
+/// The word for a status; a run that this process leaves before its end was interrupted.
+fn named(status: &str) -> &'static str {
+    RunStatus::from_name(status).map_or("interrupted", RunStatus::name)
 }

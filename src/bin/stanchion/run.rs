@@ -34,7 +34,10 @@ const SPARE_PLACES: usize = 16;
 /// Runs the document; the exit code.
 pub(crate) async fn run(db: &Path, args: RunArgs, out: &mut Out) -> Result<u8, Fault> {
     let began = Instant::now();
-    let prepared = Prepared::of(&args)?;
+    if args.balance.is_some() || args.key.is_some() {
+        return Err(Fault::usage("it is run here", "--balance, --key", "use them with --node auto"));
+    }
+    let prepared = Prepared::of(&args, false)?;
     let id = prepared.start.id.clone();
     let signals = Signals::listen()
         .map_err(|error| Fault::internal(&error.to_string(), "the signals of the system"))?;
@@ -64,7 +67,7 @@ pub(crate) async fn run(db: &Path, args: RunArgs, out: &mut Out) -> Result<u8, F
 }
 
 /// The id of a new run is the first line of standard error.
-fn announce(id: &str) {
+pub(crate) fn announce(id: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "{id}");
 }
@@ -134,7 +137,7 @@ pub(crate) fn allow_hosts(builder: Builder, hosts: &[String]) -> Result<Builder,
 }
 
 /// Prints a result.
-fn finish(report: &Report, out: &mut Out) -> Result<u8, Fault> {
+pub(crate) fn finish(report: &Report, out: &mut Out) -> Result<u8, Fault> {
     out.line(report)?;
     match report.status {
         "parked" | "failed" => {

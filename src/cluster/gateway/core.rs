@@ -119,6 +119,11 @@ impl Core {
         self.peers_mut().by_name.values().cloned().collect()
     }
 
+    /// Streams that stand.
+    pub(super) fn streams(&self) -> u64 {
+        self.peers_mut().by_token.len() as u64
+    }
+
     /// Forgets a peer: its requests end, its stream is cut.
     pub(super) fn forget(&self, name: &NodeName) {
         let peer = self.peers_mut().by_name.remove(name);

@@ -115,6 +115,8 @@ pub struct GatewayStats {
     pub faults: u64,
     /// Panics of the handler.
     pub panics: u64,
+    /// Streams that stand: one for each peer, but for a moment when two dials cross.
+    pub streams: u64,
     /// How handshakes ended.
     pub transport: TransportStats,
 }
@@ -364,6 +366,7 @@ impl Gateway {
             strays: count(&counters.strays),
             faults: count(&counters.faults),
             panics: count(&counters.panics),
+            streams: self.core.streams(),
             transport: self.transport.snapshot(),
         }
     }

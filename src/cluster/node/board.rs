@@ -1,20 +1,20 @@
 //! What a node knows of the cluster: who is there, where, and what it can do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use stanchion_actors::{
-    balance::{Balancer, InstanceId, Outcome, Request, Strategy},
+    balance::{Balancer, Candidate, ChooseError, InstanceId, Outcome, Readiness, Request, Strategy, Weight},
     discovery::{
-        Beat, Criteria, Discovery, DiscoveryEvent, DiscoveryOptions, DiscoveryOptionsError, Lease,
-        LeaseTerms, NodeId as Place, Registration, Report,
+        Beat, Capability, Criteria, Discovery, DiscoveryEvent, DiscoveryOptions, DiscoveryOptionsError,
+        Found, Lease, LeaseTerms, NodeId as Place, Registration, Report,
     },
     env::Env,
     ids::Timestamp,
-    remote::RemoteNode,
+    remote::{Placement, RemoteNode},
 };
 use tokio::sync::watch;
 
@@ -23,6 +23,10 @@ use crate::cluster::{PeerState, PeerView};
 
 /// Kind of the instance that stands for a node.
 pub(super) const NODE: &str = "node";
+/// What a node says of its load: the number of runs that are awake.
+pub(super) const RUNS: &str = "stanchion:runs";
+/// So late at most a node's own word of its load is known here, with the default heartbeat.
+const NEWS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a node knows of the cluster.
 pub(super) struct Board {
@@ -34,6 +38,10 @@ pub(super) struct Board {
 struct Knowledge {
     discovery: Discovery,
     balancer: Balancer,
+    /// For new runs, by how they choose.
+    placers: HashMap<Strategy, Balancer>,
+    /// When runs were placed on a node lately: what it says of its load does not have them yet.
+    placed: HashMap<InstanceId, VecDeque<Timestamp>>,
     leases: BTreeMap<InstanceId, (Registration, Lease)>,
     /// Addresses by node, with the life that said so.
     addresses: BTreeMap<String, (String, u64)>,
@@ -44,6 +52,8 @@ impl Board {
         let known = Knowledge {
             discovery: Discovery::new(DiscoveryOptions::default())?,
             balancer: Balancer::new(Strategy::PowerOfTwoChoices),
+            placers: HashMap::new(),
+            placed: HashMap::new(),
             leases: BTreeMap::new(),
             addresses: BTreeMap::new(),
         };
@@ -114,7 +124,10 @@ impl Board {
 
     /// A node is down: nothing of it is found any more.
     pub(super) fn down(&self, node: &str, life: u64, now: Timestamp) {
-        let events = self.lock().discovery.node_down(&Place::new(node), life, now);
+        let mut known = self.lock();
+        let events = known.discovery.node_down(&Place::new(node), life, now);
+        known.forget(&InstanceId::new(node));
+        drop(known);
         self.tell(&events);
     }
 
@@ -140,6 +153,21 @@ impl Board {
         self.lock().addresses.iter().map(known).collect()
     }
 
+    /// Every instance that is not gone.
+    pub(super) fn instances(&self, now: Timestamp) -> Vec<Registration> {
+        let known = self.lock();
+        let found = known.discovery.find(&Criteria::default(), now).unwrap_or_default();
+        found.into_iter().map(|found| found.registration.clone()).collect()
+    }
+
+    /// Whether a node that takes work is what is looked for.
+    pub(super) fn has(&self, need: &Criteria, now: Timestamp) -> bool {
+        let criteria = Criteria { kind: Some(Arc::from(NODE)), ..need.clone() };
+        let known = self.lock();
+        let found = known.discovery.find(&criteria, now);
+        found.is_ok_and(|found| found.iter().any(|found| found.candidate().readiness == Readiness::Ready))
+    }
+
     /// Chooses a node with this capability, by load; `None`: there is none that takes work.
     pub(super) fn choose(&self, need: &Criteria, not: &[String], env: &Env) -> Option<String> {
         let now = env.now();
@@ -152,6 +180,48 @@ impl Board {
         let chosen = known.balancer.choose(&candidates, Request::default(), now, env.next_seed()).ok()?;
         known.balancer.started(&chosen, now);
         Some(chosen.as_str().to_owned())
+    }
+
+    /// Chooses a node for a new run: of those that take work and have what is required, the ones with the most of its
+    /// activities, by strategy.
+    pub(super) fn place(
+        &self,
+        want: &Placement,
+        default: Strategy,
+        env: &Env,
+    ) -> Result<String, ChooseError> {
+        let now = env.now();
+        let mut known = self.lock();
+        let known = &mut *known;
+        let criteria =
+            Criteria { kind: Some(Arc::from(NODE)), ..Criteria::default().with_required(&want.requires) };
+        let found = known.discovery.find(&criteria, now).unwrap_or_default();
+        let has = |registration: &Registration| {
+            let has = |activity: &&String| {
+                let name =
+                    |known: &Capability| known.name.strip_prefix("activity:") == Some(activity.as_str());
+                registration.capabilities.iter().any(name)
+            };
+            want.activities.iter().filter(has).count()
+        };
+        let ready = |found: &&Found<'_>| found.candidate().readiness == Readiness::Ready;
+        let most = found.iter().filter(ready).map(|found| has(found.registration)).max().unwrap_or(0);
+        let strategy = want.strategy.unwrap_or(default);
+        let candidates: Vec<Candidate> = found
+            .iter()
+            .filter(|found| !ready(found) || has(found.registration) == most)
+            .map(|found| match strategy {
+                Strategy::PowerOfTwoChoices | Strategy::Sticky => {
+                    lighter(found.candidate(), load(found.registration, &mut known.placed, now))
+                }
+                _ => found.candidate(),
+            })
+            .collect();
+        let placer = known.placers.entry(strategy).or_insert_with(|| Balancer::new(strategy));
+        let request = Request { key: want.key.as_deref() };
+        let chosen = placer.choose(&candidates, request, now, env.next_seed())?;
+        known.placed.entry(chosen.clone()).or_default().push_back(now);
+        Ok(chosen.as_str().to_owned())
     }
 
     /// What was sent to the chosen node has ended.
@@ -197,7 +267,37 @@ impl Board {
     }
 }
 
+/// How many runs are awake on a node, as it says, and those placed there since.
+fn load(
+    registration: &Registration,
+    placed: &mut HashMap<InstanceId, VecDeque<Timestamp>>,
+    now: Timestamp,
+) -> u64 {
+    let lately = placed.get_mut(&registration.id).map_or(0, |placed| {
+        while placed.front().is_some_and(|at| now.since(*at) > NEWS_WITHIN) {
+            placed.pop_front();
+        }
+        placed.len() as u64
+    });
+    registration.resources.get(RUNS).copied().unwrap_or(0).saturating_add(lately)
+}
+
+/// The candidate with the weight that its load leaves.
+fn lighter(candidate: Candidate, load: u64) -> Candidate {
+    let weight = Weight::new(candidate.weight.as_f64() / (1.0 + load as f64)).unwrap_or(candidate.weight);
+    Candidate { weight, ..candidate }
+}
+
 impl Knowledge {
+    /// A node is down: its load and the keys that stuck to it are forgotten.
+    fn forget(&mut self, id: &InstanceId) {
+        self.balancer.forget(id);
+        for placer in self.placers.values_mut() {
+            placer.forget(id);
+        }
+        self.placed.remove(id);
+    }
+
     fn renew_one(&mut self, own: Registration, terms: LeaseTerms, now: Timestamp) -> Vec<DiscoveryEvent> {
         if let Some((before, lease)) = self.leases.get(&own.id)
             && before.capabilities == own.capabilities

@@ -130,8 +130,9 @@ impl House {
         self.running().insert(key.clone(), cancel.clone());
         let listed = Listed { running: Arc::clone(&self.running), key };
         let ctx = ActivityCtx::new(idempotency_key, number, cancel, cause);
-        let attempt = RemoteAttempt { activity, input, timeout_ms, ctx };
-        let runner = self.env.services().effects.actor();
+        let attempt = RemoteAttempt { activity, input, timeout_ms, requires: Vec::new(), ctx };
+        // One that drains begins nothing: another node takes it.
+        let runner = self.env.services().effects.actor().filter(|_| !self.env.is_draining());
         async move {
             let Some(runner) = runner else {
                 return Told::Ran(Some(Err(Failure::retryable(NOT_HERE, "this node runs no activities"))));

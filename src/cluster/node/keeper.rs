@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use stanchion_actors::{
     discovery::{Capability, LeaseTerms, Registration, RegistrationDraft},
+    env::Env,
     health::Status,
     store::encode,
     task_agent::Shared,
@@ -12,7 +13,7 @@ use stanchion_actors::{
 use tokio::sync::{broadcast::error::RecvError, mpsc::Receiver};
 
 use super::{
-    board::NODE,
+    board::{NODE, RUNS},
     house::{House, nodes_known},
     reach::Reach,
     wire::{Gossip, Known},
@@ -29,6 +30,7 @@ pub(super) struct Keeper {
     pub(super) activities: Vec<String>,
     pub(super) extra: Vec<Capability>,
     pub(super) labels: BTreeMap<String, String>,
+    pub(super) resources: BTreeMap<String, u64>,
     pub(super) terms: LeaseTerms,
 }
 
@@ -89,12 +91,15 @@ impl Keeper {
             Status::Degraded => "degraded",
             _ => "unhealthy",
         };
+        let mut resources = self.resources.clone();
+        resources.insert(RUNS.to_owned(), runs_awake(env));
         RegistrationDraft {
             id: Some(self.reach.name.to_string()),
             kind: Some(NODE.to_owned()),
             capabilities: activities.chain(kinds).chain(extra).collect(),
             health: Some(health.to_owned()),
             draining: env.is_draining(),
+            resources,
             ..self.draft()
         }
     }
@@ -175,4 +180,10 @@ impl Keeper {
             PeerState::Joining | PeerState::Suspect => {}
         }
     }
+}
+
+/// The load of a node: its runs that are awake.
+fn runs_awake(env: &Env) -> u64 {
+    let cells = env.directory().cells();
+    cells.iter().filter(|cell| cell.kind().is_run && cell.is_active()).count() as u64
 }

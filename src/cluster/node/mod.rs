@@ -8,6 +8,7 @@ mod house;
 mod keeper;
 mod options;
 mod reach;
+mod starts;
 mod wire;
 
 use std::{
@@ -17,15 +18,19 @@ use std::{
 };
 
 use stanchion_actors::{
+    discovery::Registration,
     error::{Coded, Family},
     remote::{Remote, RemoteNode},
     task::{CancelToken, SpawnError},
 };
 
-pub use self::options::{NodeOptions, NodeOptionsError, NodeTls};
 use self::{board::Board, house::House, keeper::Keeper, reach::Reach};
+pub use self::{
+    options::{NodeOptions, NodeOptionsError, NodeTls},
+    starts::PlacedRun,
+};
 use super::{Gateway, GatewayError, GatewayOptions, NodeId, NodeIncarnation, PeerView, RandomError};
-use crate::System;
+use crate::{System, control::Desk};
 
 /// Addresses from gossip that wait to be dialled.
 const ADDRESSES: usize = 256;
@@ -74,6 +79,7 @@ pub struct Node {
     name: Arc<str>,
     gateway: Gateway,
     reach: Reach,
+    desk: Desk,
 }
 
 impl std::fmt::Debug for Node {
@@ -128,6 +134,7 @@ impl Node {
             tickets: Arc::new(AtomicU64::new(1)),
             waiting: Arc::default(),
             leaves: CancelToken::new(),
+            strategy: checked.balance,
         };
         if !env.join(Arc::new(reach.clone())) {
             gateway.stop().await;
@@ -139,11 +146,12 @@ impl Node {
             activities: system.activity_names(),
             extra: checked.capabilities,
             labels: checked.labels,
+            resources: checked.resources,
             terms: checked.terms,
         };
         checked.seeds.iter().for_each(|seed| gateway.dial(seed.clone()));
         env.tasks().spawn("cluster-keeper", keeper.keep(addresses))?;
-        Ok(Self { name, gateway, reach })
+        Ok(Self { name, gateway, reach, desk: starts::desk(system) })
     }
 
     /// Its name.
@@ -162,6 +170,12 @@ impl Node {
     #[must_use]
     pub fn nodes(&self) -> Vec<RemoteNode> {
         self.reach.nodes()
+    }
+
+    /// Every instance that is known and not gone, of this node and of others: nodes and their task agents.
+    #[must_use]
+    pub fn instances(&self) -> Vec<Registration> {
+        self.reach.board.instances(self.reach.env.now())
     }
 
     /// What the gateway sees of each peer.

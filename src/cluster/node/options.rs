@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::{Deserialize, Serialize};
 use stanchion_actors::{
+    balance::Strategy,
     discovery::{Capability, LeaseTerms},
     ids::Name,
 };
@@ -44,6 +45,13 @@ pub struct NodeOptions {
     /// Free labels, such as `zone = "eu"`.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What it has, by name, such as `memory_mb = 4096`: for steps that require at least so much.
+    #[serde(default)]
+    pub resources: BTreeMap<String, u64>,
+    /// How nodes for new runs are chosen here: `power_of_two_choices` (default), `round_robin`, `consistent_hash` or
+    /// `sticky`; the last two go by the key that a start gives.
+    #[serde(default = "by_load")]
+    pub balance: Strategy,
     /// Milliseconds between heartbeats: default 1 000.
     #[serde(default = "heartbeat")]
     pub heartbeat_ms: u64,
@@ -53,6 +61,10 @@ pub struct NodeOptions {
     /// Milliseconds without a word after which a node is `unreachable`; default 5 000. At least twice the heartbeat.
     #[serde(default = "lost")]
     pub lost_ms: u64,
+}
+
+fn by_load() -> Strategy {
+    Strategy::PowerOfTwoChoices
 }
 
 fn heartbeat() -> u64 {
@@ -66,6 +78,9 @@ fn suspect() -> u64 {
 fn lost() -> u64 {
     5_000
 }
+
+/// Capabilities that a node announces by itself begin like this.
+const OWN_CAPABILITIES: [&str; 2] = ["activity:", "kind:"];
 
 /// Certificates and key of a node, in PEM.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,6 +115,8 @@ pub(super) struct Checked {
     pub(super) seeds: Vec<String>,
     pub(super) capabilities: Vec<Capability>,
     pub(super) labels: BTreeMap<String, String>,
+    pub(super) resources: BTreeMap<String, u64>,
+    pub(super) balance: Strategy,
     pub(super) terms: LeaseTerms,
     pub(super) limits: LinkLimits,
     pub(super) transport: TransportOptions,
@@ -120,6 +137,8 @@ impl NodeOptions {
             insecure: false,
             capabilities: Vec::new(),
             labels: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            balance: by_load(),
             heartbeat_ms: heartbeat(),
             suspect_ms: suspect(),
             lost_ms: lost(),
@@ -155,8 +174,13 @@ impl NodeOptions {
             ..LinkLimits::default()
         };
         limits.validate().map_err(|error| fault("suspect_ms", &error))?;
-        let parsed =
-            |text: &String| text.parse::<Capability>().map_err(|error| fault("capabilities", &error));
+        let parsed = |text: &String| match text.parse::<Capability>() {
+            Ok(capability) if OWN_CAPABILITIES.iter().any(|own| capability.name.starts_with(own)) => Err(
+                fault("capabilities", &format!("{text:?}: activities and kinds are announced by themselves")),
+            ),
+            Ok(capability) => Ok(capability),
+            Err(error) => Err(fault("capabilities", &error)),
+        };
         let capabilities = self.capabilities.iter().map(parsed).collect::<Result<_, _>>()?;
         let security = match self.tls {
             None => Security::Plain { insecure: self.insecure },
@@ -172,6 +196,8 @@ impl NodeOptions {
             seeds: self.seeds,
             capabilities,
             labels: self.labels,
+            resources: self.resources,
+            balance: self.balance,
             terms,
             limits,
             transport: TransportOptions { security, ..TransportOptions::default() },

@@ -11,12 +11,13 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use stanchion_actors::{
-    discovery::Criteria,
+    balance::{ChooseError, Strategy},
+    discovery::{Affinity, Criteria, NodeId as Place, Requirement},
     entity::Failure,
     env::Env,
     error::{Doubt, FailureKind, Refusal},
     ids::Name,
-    remote::{Remote, RemoteAttempt, RemoteCommand, RemoteMessage, RemoteNode},
+    remote::{Placement, Ran, Remote, RemoteAttempt, RemoteCommand, RemoteMessage, RemoteNode},
     store::{decode, encode},
     task::CancelToken,
 };
@@ -54,6 +55,8 @@ pub(super) struct Reach {
     /// Attempts that wait for a node that can do them.
     pub(super) waiting: Arc<AtomicU64>,
     pub(super) leaves: CancelToken,
+    /// How nodes for new runs are chosen.
+    pub(super) strategy: Strategy,
 }
 
 impl Reach {
@@ -132,23 +135,25 @@ impl Reach {
         }
     }
 
-    async fn run_somewhere(&self, attempt: RemoteAttempt) -> Option<Result<Bytes, Failure>> {
-        let need = Criteria::capability(format!("activity:{}", attempt.activity));
+    async fn run_somewhere(&self, attempt: RemoteAttempt) -> Ran {
+        let need = need_of(&attempt.activity, &attempt.requires);
         let mut changes = self.board.changes();
-        let mut refused: Vec<String> = Vec::new();
+        // What this node could run itself would not have come here.
+        let mut refused = vec![self.name.to_string()];
         loop {
             changes.borrow_and_update();
             let Some(node) = self.board.choose(&need, &refused, &self.env) else {
-                refused.clear();
-                self.waiting.fetch_add(1, Ordering::Relaxed);
+                if refused.len() == 1 {
+                    return Ran::Nobody;
+                }
+                refused.truncate(1);
                 let cancelled = tokio::select! {
                     _ = changes.changed() => false,
                     () = tokio::time::sleep(OFFER_AGAIN) => false,
                     () = attempt.ctx.cancel.cancelled() => true,
                 };
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
                 if cancelled {
-                    return None;
+                    return Ran::Cancelled;
                 }
                 continue;
             };
@@ -157,10 +162,32 @@ impl Reach {
             let succeeded = matches!(ran, Ok(None | Some(Ok(_))));
             self.board.finished(&node, began.elapsed(), succeeded, self.env.now());
             match ran {
-                Ok(ended) => return ended,
+                Ok(Some(ended)) => return Ran::Ended(ended),
+                Ok(None) => return Ran::Cancelled,
                 Err(()) => refused.push(node),
             }
         }
+    }
+}
+
+/// What a node has to have that runs attempts of an activity.
+fn need_of(activity: &str, requires: &[Requirement]) -> Criteria {
+    Criteria::capability(format!("activity:{activity}")).with_required(requires)
+}
+
+/// One attempt in the count of those that wait; dropped, it waits no longer.
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -225,9 +252,36 @@ impl Remote for Reach {
         .boxed()
     }
 
-    fn run(&self, attempt: RemoteAttempt) -> BoxFuture<'static, Option<Result<Bytes, Failure>>> {
+    fn run(&self, attempt: RemoteAttempt) -> BoxFuture<'static, Ran> {
         let reach = self.clone();
         async move { reach.run_somewhere(attempt).await }.boxed()
+    }
+
+    fn appears(&self, activity: &str, requires: &[Requirement]) -> BoxFuture<'static, ()> {
+        let (reach, need) = (self.clone(), need_of(activity, requires));
+        async move {
+            let _counted = Counted::new(&reach.waiting);
+            let mut changes = reach.board.changes();
+            loop {
+                changes.borrow_and_update();
+                if reach.board.has(&need, reach.env.now()) {
+                    return;
+                }
+                // Some nodes take work again without a word of it: a look now and then finds them.
+                let _ = tokio::time::timeout(OFFER_AGAIN, changes.changed()).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn place(&self, placement: &Placement) -> Result<String, ChooseError> {
+        self.board.place(placement, self.strategy, &self.env)
+    }
+
+    fn has(&self, requires: &[Requirement]) -> bool {
+        let own = Some(Affinity::OnNode(Place::new(self.name.as_ref())));
+        let need = Criteria { affinity: own, ..Criteria::default().with_required(requires) };
+        self.board.has(&need, self.env.now())
     }
 
     fn ask(

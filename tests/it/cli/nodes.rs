@@ -8,13 +8,13 @@ use stanchion::System;
 use super::program::{Program, Running};
 
 /// A node with a store and settings of its own.
-struct Place {
-    program: Program,
+pub(super) struct Place {
+    pub(super) program: Program,
     name: &'static str,
 }
 
 impl Place {
-    fn new(name: &'static str, port: u16, seed: u16, more: &str) -> Self {
+    pub(super) fn new(name: &'static str, port: u16, seed: u16, more: &str) -> Self {
         let program = Program::new();
         program.write(
             "node.toml",
@@ -26,17 +26,17 @@ impl Place {
         Self { program, name }
     }
 
-    fn start(&self) -> Running {
+    pub(super) fn start(&self) -> Running {
         let running = self.program.start(&["node", "start", "--config", "node.toml", "--json"]);
         self.program.await_store();
         running
     }
 
-    fn lines(&self, words: &[&str]) -> Vec<Value> {
+    pub(super) fn lines(&self, words: &[&str]) -> Vec<Value> {
         self.program.lines(words)
     }
 
-    fn until_up(&self, count: usize) {
+    pub(super) fn until_up(&self, count: usize) {
         self.program.until(&format!("{} sees {count} nodes", self.name), || {
             let ended = self.program.run(&["node", "ls", "--json"]);
             ended.code == Some(0) && ended.json().iter().filter(|node| node["state"] == "up").count() == count
@@ -45,7 +45,7 @@ impl Place {
 }
 
 /// Ports that are free at the moment.
-fn ports<const N: usize>() -> [u16; N] {
+pub(super) fn ports<const N: usize>() -> [u16; N] {
     let held = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     held.map(|listener| listener.local_addr().unwrap().port())
 }

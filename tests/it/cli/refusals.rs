@@ -27,7 +27,6 @@ fn bad_usage_ends_with_2() {
         &["run", "w.yaml", "--time-scale", "nan"],
         &["run", "w.yaml", "--time-scale", "inf"],
         // It has no meaning for a definition.
-        &["run", "w.yaml", "--time-scale", "2"],
         &["run", "w.yaml", "--id", "a\u{200B}b"],
         &["run", "w.yaml", "--id", "a\u{202E}b"],
         &["run", "w.yaml", "--drain-timeout", "10"],
@@ -140,7 +139,8 @@ fn a_refused_document_leaves_a_store_as_it_is() {
 #[test]
 fn activities_the_program_lacks_are_told_beside_other_faults() {
     let program = Program::new();
-    program.write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: nope, needs: [b]}\n  - {id: c, tries: 1}\n");
+    program
+        .write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: nope, needs: [b]}\n  - {id: c, tries: 1}\n");
     let ended = program.run(&["run", "w.yaml", "--json"]);
     let codes: Vec<_> = ended.errors().iter().map(|error| error["code"].clone()).collect();
     let definition = "document.definition";

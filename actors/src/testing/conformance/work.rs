@@ -1,6 +1,7 @@
 //! Effects, and what must wake at start.
 
 use super::prelude::*;
+use crate::discovery::Requirement;
 
 fn effects(loaded: &Loaded) -> Vec<&str> {
     loaded.effects.iter().map(|effect| effect.id.as_str()).collect()
@@ -27,6 +28,7 @@ pub(super) async fn an_effect_comes_back_whole(rig: &mut Rig) -> Check {
         attempt: 4,
         input: Bytes::from(vec![1; 50_000]),
         timeout_ms: 5,
+        requires: vec![Requirement::new("gpu").version(">=1.2").label("zone", "eu").resource("memory", 1)],
         cause: Cause { causation: Some("c".into()), ..Cause::default() },
     };
     let mut entry = a.state(b"x");

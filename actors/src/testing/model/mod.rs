@@ -204,7 +204,7 @@ impl Run<'_> {
         let before = found.head().map_or("", |head| head.status.as_str());
         let status = ["", "open", "shut"].into_iter().cycle().nth(parts.into()).unwrap_or("");
         let entry = keeping(key, entry).with_status_after(before, status);
-        let entry = if key % 2 == 0 { entry.fed() } else { entry };
+        let entry = if key.is_multiple_of(2) { entry.fed() } else { entry };
         let entry = match parts % 4 {
             0 => entry.with_row(&[parts % 7], &[parts]),
             1 => entry.without_row(&[parts % 7]),

@@ -3,6 +3,7 @@
 use super::{
     Compensation, CrashLoopPolicy, Definition, DefinitionFaults, FailurePolicy, Join, Step, ValidDefinition,
 };
+use crate::discovery::Requirement;
 use crate::resilience::retry::RetryPolicy;
 use serde_json::Value;
 use std::time::Duration;
@@ -121,6 +122,7 @@ impl Step {
         Self {
             id: id.into(),
             activity: "noop".to_owned(),
+            requires: Vec::new(),
             input: Value::Null,
             needs: Vec::new(),
             when: None,
@@ -137,6 +139,13 @@ impl Step {
     #[must_use]
     pub fn activity(mut self, name: impl Into<String>) -> Self {
         self.activity = name.into();
+        self
+    }
+
+    /// Adds something that the node that runs the step has to have beside the activity.
+    #[must_use]
+    pub fn requires(mut self, requirement: Requirement) -> Self {
+        self.requires.push(requirement);
         self
     }
 

@@ -95,6 +95,14 @@ pub enum FaultKind {
         /// The value as written.
         value: String,
     },
+    /// A requirement that no node could meet.
+    #[error("{field} is {value:?}")]
+    BadRequirement {
+        /// The field, such as `requires.version`.
+        field: &'static str,
+        /// The value as written.
+        value: String,
+    },
     /// A template that cannot be read.
     #[error("{field} has a bad template: {why}")]
     BadTemplate {

@@ -1,6 +1,7 @@
 //! The definition as it is written: serde types, one to one with the document.
 
 use super::object;
+use crate::discovery::Requirement;
 use crate::resilience::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,6 +48,9 @@ pub struct Step {
     pub id: String,
     /// Name of the registered activity that does the work.
     pub activity: String,
+    /// What the node that runs the step has to have beside the activity; all of it.
+    #[serde(default, deserialize_with = "object::list", skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Requirement>,
     /// Template of the activity's input; absent: null.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub input: Value,

@@ -1,6 +1,7 @@
 //! The definition the engine relies on: closed, acyclic, within limits.
 
 use super::{CrashLoopPolicy, Definition, DefinitionFaults, DefinitionHash, FailurePolicy, validate};
+use crate::discovery::Requirement;
 use crate::resilience::retry::RetryPolicy;
 use crate::workflow::condition::Condition;
 use crate::workflow::graph::Graph;
@@ -46,6 +47,8 @@ pub struct ValidStep {
     pub id: Box<str>,
     /// Name of the activity.
     pub activity: Box<str>,
+    /// What the node that runs the step has to have beside the activity.
+    pub requires: Box<[Requirement]>,
     /// Template of the input.
     pub input: Template,
     /// Condition, if any.

@@ -7,6 +7,7 @@ use super::{
     Compensation, Definition, DefinitionFaults, DefinitionHash, DefinitionLimits, FailurePolicy, Join, Step,
     ValidCompensation, ValidDefinition, ValidStep,
 };
+use crate::discovery::{REQUIREMENTS_MAX, Requirement};
 use crate::resilience::retry::RetryPolicy;
 use crate::workflow::condition::{Condition, ConditionFault};
 use crate::workflow::graph::Graph;
@@ -178,6 +179,7 @@ impl Checker<'_> {
         debug_assert_eq!(self.step, Some(number), "faults go to the step being checked");
         self.settings(check_timeout("attempt_timeout_ms", step.attempt_timeout_ms));
         self.settings(check_timeout("total_timeout_ms", step.total_timeout_ms));
+        self.requires(&step.requires);
         let retry = step.retry.clone().unwrap_or_else(RetryPolicy::once);
         self.settings(check_retry(&retry, &STEP_RETRY));
         let quorum = self.join(step);
@@ -190,6 +192,7 @@ impl Checker<'_> {
         ValidStep {
             id: step.id.as_str().into(),
             activity: step.activity.as_str().into(),
+            requires: step.requires.as_slice().into(),
             input,
             when,
             quorum,
@@ -199,6 +202,20 @@ impl Checker<'_> {
             compensation: step.compensation.as_ref().map(|c| self.compensation(c)),
             on_failure: step.on_failure.unwrap_or(run_policy),
             references: references.into(),
+        }
+    }
+
+    fn requires(&mut self, requires: &[Requirement]) {
+        if requires.len() > REQUIREMENTS_MAX {
+            let value = format!("{} requirements", requires.len());
+            self.fault(
+                FaultKind::BadRequirement { field: "requires", value },
+                format!("use at most {REQUIREMENTS_MAX}"),
+            );
+        }
+        for fault in requires.iter().flat_map(Requirement::faults) {
+            let kind = FaultKind::BadRequirement { field: fault.field, value: shown(&fault.given) };
+            self.fault(kind, format!("use {}", fault.allowed));
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) fn record(
     }
     for effect in decision.effects {
         match effect {
-            RunEffect::StartAttempt { attempt, activity, input, timeout } => {
+            RunEffect::StartAttempt { attempt, activity, input, timeout, requires } => {
                 // An attempt whose timeout is below the resolution of a millisecond still has one.
                 let least = Duration::from_millis(1);
                 recorder.effect(EffectRequest::Start {
@@ -37,6 +37,7 @@ pub(super) fn record(
                     attempt: attempt.attempt,
                     input: Bytes::from(encoded(&input)?),
                     timeout: timeout.map_or(Duration::ZERO, |timeout| timeout.max(least)),
+                    requires,
                 });
             }
             RunEffect::CancelAttempt(attempt) if Some(attempt) == ended => {}

@@ -178,7 +178,8 @@ impl Turn<'_> {
         }
         let attempt = AttemptId { step, attempt, undo: false };
         let (activity, timeout) = (plan.activity.clone(), plan.attempt_timeout);
-        self.effect(RunEffect::StartAttempt { attempt, activity, input, timeout });
+        let requires = plan.requires.to_vec();
+        self.effect(RunEffect::StartAttempt { attempt, activity, input, timeout, requires });
     }
 
     /// Every step has ended.
@@ -255,7 +256,7 @@ impl Turn<'_> {
                     self.apply(RunEvent::StepCancelled { step, attempt });
                 }
                 StepCode::Waiting => {
-                    self.effect(RunEffect::ClearTimer(TimerId::Retry(step)));
+                    self.end_wait(step, attempt);
                     self.apply(RunEvent::StepCancelled { step, attempt });
                 }
                 StepCode::Pending
@@ -270,6 +271,15 @@ impl Turn<'_> {
                 | StepCode::Compensated
                 | StepCode::CompensationFailed => {}
             }
+        }
+    }
+
+    /// Gives up what a waiting step waits for: its time, or a node.
+    pub(super) fn end_wait(&mut self, step: u32, attempt: u32) {
+        if self.state.kept.awaiting.contains(&step) {
+            self.effect(RunEffect::CancelAttempt(AttemptId { step, attempt, undo: false }));
+        } else {
+            self.effect(RunEffect::ClearTimer(TimerId::Retry(step)));
         }
     }
 

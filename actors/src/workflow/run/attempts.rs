@@ -7,6 +7,7 @@ use super::event::{EndCause, RunEvent, StepError};
 use super::failures::{NextTry, failure_of, next_try};
 use super::input::{AttemptId, AttemptResult, Failure};
 use super::outputs::encode_row;
+use super::state::{Phase, Undoing};
 use crate::workflow::definition::FailurePolicy;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ impl Turn<'_> {
     pub(super) fn attempt_ended(&mut self, id: AttemptId, result: AttemptResult) {
         let AttemptId { step, attempt, undo: _ } = id;
         // A report about an attempt that was cancelled, timed out or lost in a crash comes too late.
-        if self.state.code(step) != StepCode::Running || self.state.attempts(step) != attempt {
+        if !self.is_running(id) {
             return;
         }
         match failure_of(result) {
@@ -53,6 +54,41 @@ impl Turn<'_> {
         }
     }
 
+    /// No node can run the attempt: it gives its worker back and waits.
+    pub(super) fn capability_awaited(&mut self, id: AttemptId) {
+        let AttemptId { step, attempt, undo } = id;
+        if self.is_running(id) {
+            self.apply(RunEvent::CapabilityAwaited { step, attempt, undo });
+        }
+    }
+
+    /// A node was found: the step is queued, or the compensation tried, as another attempt.
+    pub(super) fn capability_found(&mut self, id: AttemptId) {
+        // It may be found before the wait was told.
+        self.capability_awaited(id);
+        let AttemptId { step, attempt, undo } = id;
+        if undo {
+            let awaits =
+                |undoing: &Undoing| undoing.awaiting && (undoing.step, undoing.attempt) == (step, attempt);
+            if self.state.kept.phase == Phase::Undoing && self.state.kept.undoing.as_ref().is_some_and(awaits)
+            {
+                self.undo_next();
+            }
+        } else if self.state.kept.awaiting.contains(&step) && self.state.attempts(step) == attempt {
+            self.apply(RunEvent::RetryDue { step });
+        }
+    }
+
+    fn is_running(&self, id: AttemptId) -> bool {
+        let AttemptId { step, attempt, undo } = id;
+        if undo {
+            let running =
+                |undoing: &Undoing| undoing.running && (undoing.step, undoing.attempt) == (step, attempt);
+            return self.state.kept.undoing.as_ref().is_some_and(running);
+        }
+        self.state.code(step) == StepCode::Running && self.state.attempts(step) == attempt
+    }
+
     /// The step has failed for good: its policy says what becomes of the run.
     pub(super) fn fail_step(&mut self, step: u32, error: StepError) {
         let policy = self.def.step(step).map_or(FailurePolicy::FailFast, |plan| plan.on_failure);
@@ -79,7 +115,7 @@ impl Turn<'_> {
             StepCode::Running => {
                 self.effect(RunEffect::CancelAttempt(AttemptId { step, attempt, undo: false }))
             }
-            StepCode::Waiting => self.effect(RunEffect::ClearTimer(TimerId::Retry(step))),
+            StepCode::Waiting => self.end_wait(step, attempt),
             StepCode::Ready => {}
             StepCode::Pending
             | StepCode::Completed

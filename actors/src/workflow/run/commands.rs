@@ -24,6 +24,8 @@ impl Turn<'_> {
             RunInput::Continue => {}
             RunInput::AttemptEnded { attempt, result } if attempt.undo => self.undo_ended(attempt, result),
             RunInput::AttemptEnded { attempt, result } => self.attempt_ended(attempt, result),
+            RunInput::CapabilityAwaited { attempt } => self.capability_awaited(attempt),
+            RunInput::CapabilityFound { attempt } => self.capability_found(attempt),
             RunInput::TimerFired { timer } => self.timer_fired(timer),
             RunInput::Pause => self.apply(RunEvent::RunPaused),
             RunInput::Resume { workers } => {
@@ -45,7 +47,11 @@ impl Turn<'_> {
         let phase = self.state.kept.phase;
         let live = matches!(phase, Phase::Running | Phase::Paused | Phase::Undoing);
         let allowed = match input {
-            RunInput::Continue | RunInput::AttemptEnded { .. } | RunInput::TimerFired { .. } => return Ok(()),
+            RunInput::Continue
+            | RunInput::AttemptEnded { .. }
+            | RunInput::CapabilityAwaited { .. }
+            | RunInput::CapabilityFound { .. }
+            | RunInput::TimerFired { .. } => return Ok(()),
             RunInput::Start { .. } => phase == Phase::Pending,
             RunInput::Recovered { .. } | RunInput::CrashLooped { .. } => live,
             RunInput::Pause => phase == Phase::Running,
@@ -85,10 +91,15 @@ impl Turn<'_> {
         let workers = self.new_workers(workers);
         // The lost attempts are over for the shell, too: what starts again starts as another attempt.
         self.cancel_running();
+        self.cancel_awaiting();
         for (timer, due_us) in self.state.timers(self.def) {
             self.effect(RunEffect::SetTimer { timer, due_us });
         }
         self.apply(RunEvent::RunRecovered { workers });
+        // Whether a node can run them is looked at anew.
+        for step in self.state.kept.awaiting.clone() {
+            self.apply(RunEvent::RetryDue { step });
+        }
         if self.state.kept.phase == Phase::Undoing && self.undo_is_idle() {
             self.undo_next();
         }
@@ -139,6 +150,18 @@ impl Turn<'_> {
             }
         }
         if let Some(undoing) = self.state.kept.undoing.as_ref().filter(|undoing| undoing.running) {
+            let attempt = AttemptId { step: undoing.step, attempt: undoing.attempt, undo: true };
+            self.effect(RunEffect::CancelAttempt(attempt));
+        }
+    }
+
+    /// Asks the shell to look for a node no longer.
+    fn cancel_awaiting(&mut self) {
+        for step in self.state.kept.awaiting.clone() {
+            let attempt = self.state.attempts(step);
+            self.effect(RunEffect::CancelAttempt(AttemptId { step, attempt, undo: false }));
+        }
+        if let Some(undoing) = self.state.kept.undoing.as_ref().filter(|undoing| undoing.awaiting) {
             let attempt = AttemptId { step: undoing.step, attempt: undoing.attempt, undo: true };
             self.effect(RunEffect::CancelAttempt(attempt));
         }

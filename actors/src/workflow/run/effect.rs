@@ -2,6 +2,7 @@
 
 use super::event::RunEvent;
 use super::input::AttemptId;
+use crate::discovery::Requirement;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ pub enum RunEffect {
         input: Value,
         /// Longest time; when over, cancel it and report [`super::AttemptResult::TimedOut`].
         timeout: Option<Duration>,
+        /// What the node that runs it has to have beside the activity.
+        requires: Vec<Requirement>,
     },
     /// Cancel a running activity; no report is needed.
     CancelAttempt(AttemptId),

@@ -169,7 +169,20 @@ pub enum RunEvent {
         #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
         waiting: Option<WaitingFor>,
     },
-    /// A retry became due. Not a line of the history.
+    /// No node can run the attempt: until one can, it counts neither as running nor as failed.
+    #[serde(rename = "sw")]
+    CapabilityAwaited {
+        /// Step number.
+        #[serde(rename = "s")]
+        step: u32,
+        /// Attempt number.
+        #[serde(rename = "a")]
+        attempt: u32,
+        /// Whether it is an attempt of the compensation.
+        #[serde(rename = "u", default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
+    },
+    /// A retry became due, or a node that can run the step was found. Not a line of the history.
     #[serde(rename = "sd")]
     RetryDue {
         /// Step number.
@@ -221,6 +234,9 @@ pub enum WaitingFor {
     /// A circuit breaker that does not let its attempts run.
     #[serde(rename = "b")]
     Breaker,
+    /// A node that can run its attempts.
+    #[serde(rename = "c")]
+    Capability,
 }
 
 impl WaitingFor {
@@ -229,6 +245,7 @@ impl WaitingFor {
     pub fn name(self) -> &'static str {
         match self {
             Self::Breaker => "breaker",
+            Self::Capability => "capability",
         }
     }
 }

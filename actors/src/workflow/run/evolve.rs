@@ -16,6 +16,7 @@ impl RunState {
                 self.requeue_running();
                 if let Some(undoing) = &mut self.kept.undoing {
                     undoing.running = false;
+                    undoing.awaiting = false;
                 }
             }
             RunEvent::RunPaused => self.kept.phase = Phase::Paused,
@@ -59,9 +60,10 @@ impl RunState {
                     trouble.last_delay_us = *delay_us;
                 }
             }
+            RunEvent::CapabilityAwaited { step, undo, .. } => self.await_capability(*step, *undo),
             RunEvent::RetryDue { step } => {
                 self.kept.behind_breaker.remove(step);
-                if self.kept.waiting.remove(step).is_some() {
+                if self.kept.waiting.remove(step).is_some() | self.kept.awaiting.remove(step) {
                     self.set_code(*step, StepCode::Ready);
                     self.kept.ready.push_back(*step);
                 }
@@ -166,6 +168,19 @@ impl RunState {
         waiting.is_none().then(|| self.kept.trouble.entry(step).or_default())
     }
 
+    /// Has the attempt of a step, or of its compensation, wait for a node that can run it.
+    fn await_capability(&mut self, step: u32, undo: bool) {
+        if undo {
+            if let Some(undoing) = self.kept.undoing.as_mut() {
+                undoing.running = false;
+                undoing.awaiting = true;
+            }
+        } else if self.code(step) == StepCode::Running {
+            self.set_code(step, StepCode::Waiting);
+            self.kept.awaiting.insert(step);
+        }
+    }
+
     /// Takes a step out of the queues; it is at the front unless a stored log says otherwise.
     fn unqueue(&mut self, step: u32) {
         for queue in [&mut self.kept.ready, &mut self.kept.doomed] {
@@ -183,6 +198,7 @@ impl RunState {
     /// Drops what is kept of an open step only.
     fn forget(&mut self, step: u32) {
         self.kept.waiting.remove(&step);
+        self.kept.awaiting.remove(&step);
         self.kept.behind_breaker.remove(&step);
         self.kept.first_us.remove(&step);
         self.kept.trouble.remove(&step);
@@ -262,6 +278,7 @@ impl RunState {
             undoing.first_us = None;
             undoing.due_us = None;
             undoing.behind_breaker = false;
+            undoing.awaiting = false;
             let step = undoing.step;
             if self.code(step) == StepCode::CompensationFailed {
                 self.set_code(step, StepCode::Completed);

@@ -1,6 +1,6 @@
 //! Facts as lines of the history that users read. Kinds and field names are a contract.
 
-use super::event::{RetryScope, RunError, RunEvent, StepError};
+use super::event::{RetryScope, RunError, RunEvent, StepError, WaitingFor};
 use crate::workflow::definition::ValidDefinition;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -70,6 +70,7 @@ fn run_parts(def: &ValidDefinition, event: &RunEvent) -> Option<Parts> {
         | RunEvent::StepSkipped { .. }
         | RunEvent::StepCancelled { .. }
         | RunEvent::RetryScheduled { .. }
+        | RunEvent::CapabilityAwaited { .. }
         | RunEvent::RetryDue { .. }
         | RunEvent::CompensationStarted { .. }
         | RunEvent::CompensationCompleted { .. }
@@ -102,6 +103,10 @@ fn step_parts(event: &RunEvent) -> Option<Parts> {
                 details.insert("waiting".to_owned(), json!(waiting.name()));
             }
             ("retry_scheduled", Some(*step), Some(*attempt), details)
+        }
+        RunEvent::CapabilityAwaited { step, attempt, undo } => {
+            let details = json!({ "waiting": WaitingFor::Capability.name(), "compensation": undo });
+            ("capability_awaited", Some(*step), Some(*attempt), details)
         }
         RunEvent::CompensationStarted { step, attempt, .. } => {
             ("compensation_started", Some(*step), Some(*attempt), Value::Null)

@@ -29,6 +29,16 @@ pub enum RunInput {
         /// How it ended.
         result: AttemptResult,
     },
+    /// No node can run the attempt: it waits; one that is not running any more is ignored.
+    CapabilityAwaited {
+        /// Which attempt.
+        attempt: AttemptId,
+    },
+    /// A node that can run the waiting attempt was found: the step starts again, when its turn comes.
+    CapabilityFound {
+        /// Which attempt.
+        attempt: AttemptId,
+    },
     /// A timer is due; one that is not set any more is ignored.
     TimerFired {
         /// Which timer.
@@ -64,6 +74,7 @@ impl RunInput {
             Self::Recovered { .. } => "recover",
             Self::Continue => "continue",
             Self::AttemptEnded { .. } => "end an attempt of",
+            Self::CapabilityAwaited { .. } | Self::CapabilityFound { .. } => "place an attempt of",
             Self::TimerFired { .. } => "fire a timer of",
             Self::Pause => "pause",
             Self::Resume { .. } => "resume",

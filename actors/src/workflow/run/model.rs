@@ -1,6 +1,7 @@
 //! A stupidly simple world around a run: it performs effects, crashes at will, and judges the history with
 //! rules of its own that share no code with the engine.
 
+use super::codes::StepCode;
 use super::*;
 use crate::resilience::{
     breaker::BreakerOpen,
@@ -162,7 +163,8 @@ impl World {
                 }
             }
         }
-        let steps_running = self.running.keys().filter(|(_, undo)| !undo).count();
+        let runs = |step: &u32| self.state.code(*step) == StepCode::Running;
+        let steps_running = self.running.keys().filter(|(step, undo)| !undo && runs(step)).count();
         self.most_running = self.most_running.max(steps_running);
         let expected: BTreeMap<TimerId, i64> = self.state.timers(&self.def).into_iter().collect();
         for (timer, due) in &expected {
@@ -201,6 +203,23 @@ impl World {
             (step.waiting_for, step.retry_at_us),
             (Some(WaitingFor::Breaker), Some(self.told_us + 70_000))
         );
+    }
+
+    /// No node can run the attempt for a while, and then one can.
+    pub(super) fn await_capability(&mut self, key: (u32, bool), crash: bool) {
+        let (attempt, _) = self.running[&key];
+        let attempt = AttemptId { step: key.0, attempt, undo: key.1 };
+        self.tell(RunInput::CapabilityAwaited { attempt }).unwrap();
+        let step = self.state.step_view(&self.def, key.0).unwrap();
+        assert_eq!((step.waiting_for, step.retry_at_us), (Some(WaitingFor::Capability), None));
+        assert_eq!(self.tell(RunInput::CapabilityAwaited { attempt }).unwrap(), Decision::default(), "once");
+        if crash {
+            return self.crash(true);
+        }
+        // The shell is told that the attempt is over.
+        self.running.remove(&key);
+        self.tell(RunInput::CapabilityFound { attempt }).unwrap();
+        assert_eq!(self.tell(RunInput::CapabilityFound { attempt }).unwrap(), Decision::default(), "once");
     }
 
     fn end_with(&mut self, key: (u32, bool), result: AttemptResult) {
@@ -333,7 +352,8 @@ pub(super) fn judge(
             RunEvent::StepCancelled { step, .. } => {
                 running.remove(step);
             }
-            RunEvent::RetryScheduled { step, undo: false, .. } => {
+            RunEvent::RetryScheduled { step, undo: false, .. }
+            | RunEvent::CapabilityAwaited { step, undo: false, .. } => {
                 running.remove(step);
             }
             RunEvent::RunRecovered { .. } | RunEvent::RunParked { .. } => running.clear(),

@@ -43,6 +43,8 @@ struct Packed {
     waiting: Vec<u8>,
     #[serde(rename = "wb", with = "serde_bytes", default, skip_serializing_if = "Vec::is_empty")]
     behind_breaker: Vec<u8>,
+    #[serde(rename = "wc", with = "serde_bytes", default, skip_serializing_if = "Vec::is_empty")]
+    awaiting: Vec<u8>,
     #[serde(rename = "fs", with = "serde_bytes")]
     first_us: Vec<u8>,
     #[serde(rename = "u", with = "serde_bytes")]
@@ -85,6 +87,7 @@ impl RunState {
             doomed: pack(kept.doomed.iter().map(|&n| u64::from(n))),
             waiting: times(&kept.waiting),
             behind_breaker: pack(kept.behind_breaker.iter().map(|&n| u64::from(n))),
+            awaiting: pack(kept.awaiting.iter().map(|&n| u64::from(n))),
             first_us: times(&kept.first_us),
             undo: pack(kept.undo.iter().map(|&n| u64::from(n))),
             trouble: pack(
@@ -151,6 +154,7 @@ fn unpack(packed: Packed) -> Result<Kept, SnapshotError> {
         doomed: VecDeque::from(steps(&packed.doomed)?),
         waiting: times(&packed.waiting)?,
         behind_breaker: BTreeSet::from_iter(steps(&packed.behind_breaker)?),
+        awaiting: BTreeSet::from_iter(steps(&packed.awaiting)?),
         first_us: times(&packed.first_us)?,
         trouble,
         errors: packed.errors.into_iter().collect(),
@@ -190,8 +194,12 @@ fn check(def: &ValidDefinition, kept: &Kept) -> Result<(), SnapshotError> {
             kept.doomed.iter().all(|&step| code(step) == Some(StepCode::Pending)),
             "a doomed step is not pending",
         ),
-        (kept.waiting.len() == waiting_codes, "the waiting steps"),
-        (kept.waiting.keys().all(|&step| code(step) == Some(StepCode::Waiting)), "a waiting step"),
+        (kept.waiting.len() + kept.awaiting.len() == waiting_codes, "the waiting steps"),
+        (
+            kept.waiting.keys().chain(&kept.awaiting).all(|&step| code(step) == Some(StepCode::Waiting)),
+            "a waiting step",
+        ),
+        (kept.awaiting.iter().all(|step| !kept.waiting.contains_key(step)), "a step waits twice"),
         (
             kept.behind_breaker.iter().all(|step| kept.waiting.contains_key(step)),
             "a step behind a breaker does not wait",

@@ -41,6 +41,8 @@ pub(super) struct Kept {
     pub(super) waiting: BTreeMap<u32, i64>,
     /// Of these, the steps whose breaker did not let their attempt run.
     pub(super) behind_breaker: BTreeSet<u32>,
+    /// Steps whose attempt waits for a node that can run it.
+    pub(super) awaiting: BTreeSet<u32>,
     /// First start of open steps whose total time is limited.
     pub(super) first_us: BTreeMap<u32, i64>,
     /// Failed attempts of open steps.
@@ -111,13 +113,25 @@ pub(super) struct Undoing {
     /// Its breaker did not let the last attempt run.
     #[serde(rename = "b", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) behind_breaker: bool,
+    /// No node can run the last attempt.
+    #[serde(rename = "c", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) awaiting: bool,
 }
 
 impl Undoing {
     /// The compensation of a step at this attempt, with no failure so far.
     pub(super) fn begin(step: u32, attempt: u32, running: bool) -> Self {
         let trouble = Trouble::default();
-        Self { step, attempt, running, due_us: None, first_us: None, trouble, behind_breaker: false }
+        Self {
+            step,
+            attempt,
+            running,
+            due_us: None,
+            first_us: None,
+            trouble,
+            behind_breaker: false,
+            awaiting: false,
+        }
     }
 }
 
@@ -156,7 +170,7 @@ pub enum RunStatus {
     Pending,
     /// Steps run or are about to.
     Running,
-    /// Nothing runs: the next attempt of some step is due later.
+    /// Nothing runs: the next attempt of some step is due later, or waits for a node that can run it.
     Waiting,
     /// No further steps start until it is resumed.
     Paused,
@@ -249,7 +263,7 @@ impl RunState {
         match self.kept.phase {
             Phase::Pending => RunStatus::Pending,
             Phase::Running
-                if self.running() == 0 && self.kept.ready.is_empty() && !self.kept.waiting.is_empty() =>
+                if self.running() == 0 && self.kept.ready.is_empty() && self.count(StepCode::Waiting) > 0 =>
             {
                 RunStatus::Waiting
             }
@@ -265,6 +279,12 @@ impl RunState {
             Phase::Compensated => RunStatus::Compensated,
             Phase::Parked => RunStatus::Parked,
         }
+    }
+
+    /// Whether an attempt waits for a node that can run it.
+    #[must_use]
+    pub fn awaits_capability(&self) -> bool {
+        !self.kept.awaiting.is_empty() || self.kept.undoing.as_ref().is_some_and(|undoing| undoing.awaiting)
     }
 
     /// Attempts of steps running; compensations not counted.

@@ -6,9 +6,11 @@ use crate::resilience::retry::RetryPolicy;
 use crate::workflow::definition::{Compensation, Definition, FailurePolicy, Join, Step, ValidDefinition};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 mod breaker;
+mod capability;
 mod rules;
 mod snapshots;
 
@@ -53,7 +55,7 @@ fn expected(def: &ValidDefinition, plans: &[Plan]) -> Vec<Belief> {
 }
 
 /// Lets an attempt end as its plan says: it fails as often as planned, counted over reported failures.
-struct Failures(Vec<u32>);
+struct Failures(Vec<u32>, BTreeSet<((u32, bool), u32)>);
 
 impl Failures {
     fn end(&mut self, world: &mut World, plans: &[Plan], key: (u32, bool)) {
@@ -61,6 +63,10 @@ impl Failures {
         // Each third attempt meets an open breaker, which no policy counts.
         if world.running[&key].0.is_multiple_of(3) {
             return world.refuse_attempt(key);
+        }
+        // Each fourth one meets no node that can run it, and half of these a crash while they wait.
+        if world.running[&key].0 % 4 == 1 && self.1.insert((key, world.running[&key].0)) {
+            return world.await_capability(key, key.0.is_multiple_of(2));
         }
         let fails = !key.1 && self.0[key.0 as usize] < plan.fails;
         if fails {
@@ -74,7 +80,7 @@ impl Failures {
 fn live(plans: &[Plan], policy: FailurePolicy, workers: u32, choices: &[u8], disturb: bool) -> World {
     let def = definition(plans, policy, true).validate().unwrap();
     let mut world = World::new(def, workers);
-    let mut failures = Failures(vec![0; plans.len()]);
+    let mut failures = Failures(vec![0; plans.len()], BTreeSet::new());
     for &choice in choices {
         let pick = usize::from(choice >> 3);
         match choice & 7 {
@@ -155,7 +161,7 @@ proptest! {
         if let Some(at) = cancel_at {
             let def = definition(&plans, policy, undo).validate().unwrap();
             let mut world = World::new(def, workers);
-            let mut failures = Failures(vec![0; plans.len()]);
+            let mut failures = Failures(vec![0; plans.len()], BTreeSet::new());
             for _ in 0..at {
                 if let Some(&key) = world.running.keys().next() {
                     failures.end(&mut world, &plans, key);

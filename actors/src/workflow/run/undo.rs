@@ -6,12 +6,14 @@ use super::event::{EndCause, RunError, RunEvent, StepError};
 use super::failures::{NextTry, failure_of, next_try};
 use super::input::{AttemptId, AttemptResult, Failure};
 use super::outputs::RunScope;
+use super::state::Undoing;
 use crate::workflow::definition::shown;
 
 impl Turn<'_> {
-    /// Whether no compensation runs and none waits for its time.
+    /// Whether no compensation runs and none waits for its time or for a node.
     pub(super) fn undo_is_idle(&self) -> bool {
-        self.state.kept.undoing.as_ref().is_none_or(|undoing| !undoing.running && undoing.due_us.is_none())
+        let is_idle = |undoing: &Undoing| !undoing.running && !undoing.awaiting && undoing.due_us.is_none();
+        self.state.kept.undoing.as_ref().is_none_or(is_idle)
     }
 
     /// Starts the next attempt of the compensation on top, unless the run is held, or ends the run when all is
@@ -40,7 +42,8 @@ impl Turn<'_> {
                 self.apply(RunEvent::CompensationStarted { step, attempt, first_us });
                 let attempt = AttemptId { step, attempt, undo: true };
                 let (activity, timeout) = (plan.activity.clone(), plan.attempt_timeout);
-                self.effect(RunEffect::StartAttempt { attempt, activity, input, timeout });
+                let requires = Vec::new();
+                self.effect(RunEffect::StartAttempt { attempt, activity, input, timeout, requires });
             }
         }
     }

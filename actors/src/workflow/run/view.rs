@@ -40,7 +40,7 @@ pub struct StepView<'a> {
     pub last_error: Option<&'a StepError>,
     /// When the next attempt is due, in Unix microseconds.
     pub retry_at_us: Option<i64>,
-    /// What lets the next attempt run, beside the time.
+    /// What lets the next attempt run, beside the time or instead of it.
     pub waiting_for: Option<WaitingFor>,
 }
 
@@ -72,14 +72,20 @@ impl RunState {
         let undoing = self.kept.undoing.as_ref().filter(|undoing| undoing.step == step);
         let undo_due = undoing.and_then(|undoing| undoing.due_us);
         let undo_waits = undo_due.is_some() && undoing.is_some_and(|undoing| undoing.behind_breaker);
-        let waits = undo_waits || self.kept.behind_breaker.contains(&step);
+        let behind_breaker = undo_waits || self.kept.behind_breaker.contains(&step);
+        let awaiting = self.kept.awaiting.contains(&step) || undoing.is_some_and(|undoing| undoing.awaiting);
+        let waiting_for = match (behind_breaker, awaiting) {
+            (true, _) => Some(WaitingFor::Breaker),
+            (false, true) => Some(WaitingFor::Capability),
+            (false, false) => None,
+        };
         Some(StepView {
             id: &plan.id,
             status: self.code(step).name(),
             attempts: self.attempts(step),
             last_error: self.kept.errors.get(&step),
             retry_at_us: self.kept.waiting.get(&step).copied().or(undo_due),
-            waiting_for: waits.then_some(WaitingFor::Breaker),
+            waiting_for,
         })
     }
 

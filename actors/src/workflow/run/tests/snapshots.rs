@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn any_events_fold_without_a_panic(steps in proptest::collection::vec((0u32..8, 0u8..16), 0..40)) {
+    fn any_events_fold_without_a_panic(steps in proptest::collection::vec((0u32..8, 0u8..17), 0..40)) {
         let def = layered(2, 3);
         let error = StepError::new("a", "b");
         let mut state = RunState::new();
@@ -134,6 +134,7 @@ proptest! {
                 12 => RunEvent::RetryDue { step },
                 13 => RunEvent::CompensationStarted { step, attempt: 1, first_us: None },
                 14 => RunEvent::CompensationFailed { step, attempt: 1, error: error.clone() },
+                15 => RunEvent::CapabilityAwaited { step, attempt: 1, undo: step > 4 },
                 _ => RunEvent::RunParked { reason: "x".into() },
             };
             state.evolve(&def, &event);
