@@ -31,6 +31,7 @@ mod machine;
 mod options;
 mod outcome;
 mod registry;
+mod shared;
 mod snapshot;
 mod stats;
 mod window;
