@@ -37,6 +37,8 @@ mod stats;
 mod window;
 
 #[cfg(test)]
+mod lane_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;
