@@ -42,6 +42,6 @@ pub use stanchion_supervisors as supervisors;
 #[cfg(feature = "testing")]
 pub use self::system::WrapStore;
 pub use self::system::{
-    Aggregate, Builder, DistributeError, Distributed, Enough, OpenError, ResourceWatch, StopReport, System, SystemError,
-    TaskAgents,
+    Aggregate, Builder, DistributeError, Distributed, Enough, OpenError, ResourceWatch, StopReport, System,
+    SystemError, TaskAgents,
 };

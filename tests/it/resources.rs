@@ -67,7 +67,8 @@ async fn while_a_resource_is_high_limiters_admit_at_their_factor() {
     let system = System::builder().open_memory().await.unwrap();
     let options = LimiterOptions { pressure_factor: 0.5, ..LimiterOptions::sliding(10, 3_600_000) };
     let limiter = system.limiters().register("api", options).await.unwrap();
-    let document = r#"{"mail": {"limiter": {"strategy": {"sliding_window": {"limit": 10, "window_ms": 1000}}}}}"#;
+    let document =
+        r#"{"mail": {"limiter": {"strategy": {"sliding_window": {"limit": 10, "window_ms": 1000}}}}}"#;
     system.services().configure(&serde_json::from_str(document).unwrap()).unwrap();
     let of_service = system.protected("mail").unwrap().limiter().unwrap();
     let watch = ResourceWatch::new(limits(&[(Resource::Memory, 1)])).every(EVERY);
@@ -83,6 +84,10 @@ async fn while_a_resource_is_high_limiters_admit_at_their_factor() {
     resources.set_limit(Resource::Memory, 1 << 50).unwrap();
     until("the rate is whole again", || limiter.pressure() == Pressure::Normal).await;
     until("of all of them", || of_service.pressure() == Pressure::Normal).await;
-    assert_eq!((0..20).filter(|_| limiter.acquire(KEY, 1, now).is_ok()).count(), 5, "what is used stays used");
+    assert_eq!(
+        (0..20).filter(|_| limiter.acquire(KEY, 1, now).is_ok()).count(),
+        5,
+        "what is used stays used"
+    );
     stop(system).await;
 }

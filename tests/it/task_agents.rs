@@ -20,8 +20,8 @@ use stanchion::{
     },
     supervisors::{ChildStatus, Supervisor},
     task_agent::{
-        AutoPause, TaskAgent, TaskAgentActivity, TaskAgentConfig, TaskAgentError, TaskAgentRejection, TaskPoolConfig,
-        TaskType,
+        AutoPause, TaskAgent, TaskAgentActivity, TaskAgentConfig, TaskAgentError, TaskAgentRejection,
+        TaskPoolConfig, TaskType,
     },
 };
 use tokio::sync::Semaphore;

@@ -105,7 +105,9 @@ impl DurableBreakers {
     pub fn find(&self, name: &str) -> Result<Breaker, BreakerNotFound> {
         match self.env.policies().find(&PolicyName::Breaker(name.to_owned())) {
             Some(Live::Breaker(breaker)) => Ok(breaker),
-            Some(Live::Limiter(_) | Live::RetryBudget { .. } | Live::Service(_)) | None => Err(BreakerNotFound(name.to_owned())),
+            Some(Live::Limiter(_) | Live::RetryBudget { .. } | Live::Service(_)) | None => {
+                Err(BreakerNotFound(name.to_owned()))
+            }
         }
     }
 

@@ -79,7 +79,9 @@ impl DurableLimiters {
     pub fn find(&self, name: &str) -> Result<Arc<Limiter>, LimiterNotFound> {
         match self.env.policies().find(&PolicyName::Limiter(name.to_owned())) {
             Some(Live::Limiter(limiter)) => Ok(limiter),
-            Some(Live::Breaker(_) | Live::RetryBudget { .. } | Live::Service(_)) | None => Err(LimiterNotFound(name.to_owned())),
+            Some(Live::Breaker(_) | Live::RetryBudget { .. } | Live::Service(_)) | None => {
+                Err(LimiterNotFound(name.to_owned()))
+            }
         }
     }
 

@@ -117,7 +117,7 @@ fn who_waits_is_not_overtaken_by_a_lane() {
     let mut passes: Vec<_> = (0..8).map(|n| turnstile.try_enter_by(n % 2, 1).unwrap()).collect();
     let mut first = queued(&turnstile, 1);
     let mut second = queued(&turnstile, 1);
-    passes.remove(0);
+    drop(passes.remove(0));
     assert_eq!(turnstile.try_enter_by(0, 1).err(), Some(TurnstileRefusal::Full));
     assert!(poll(&mut second).is_pending());
     assert!(matches!(poll(&mut first), Poll::Ready(Ok(_))));

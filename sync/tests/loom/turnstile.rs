@@ -163,13 +163,13 @@ fn full() -> (Arc<Turnstile>, Pass, ManuallyDrop<Vec<Pass>>) {
     (turnstile, pass, ManuallyDrop::new(others))
 }
 
-/// Two callers by lanes of their own take the last place, which lies in one of them.
-fn one_place_left_two_lanes() {
+/// A caller by lane 0 and one by another take the last place, which lies in lane 1.
+fn one_place_left(other_lane: usize) {
     let (turnstile, pass, held) = full();
     drop(pass);
     let other = {
         let turnstile = Arc::clone(&turnstile);
-        thread::spawn(move || turnstile.try_enter_by(1, 1).ok())
+        thread::spawn(move || turnstile.try_enter_by(other_lane, 1).ok())
     };
     let mine = turnstile.try_enter_by(0, 1).ok();
     let both = ManuallyDrop::new([mine, other.join().unwrap()]);
@@ -180,17 +180,18 @@ fn one_place_left_two_lanes() {
 
 #[test]
 fn the_last_place_is_given_once_whatever_lane_it_lies_in() {
-    model(one_place_left_two_lanes);
+    model(|| one_place_left(0));
+    model(|| one_place_left(1));
 }
 
 #[test]
 fn the_last_place_is_given_once_finds_a_lane_that_closes_in_two_steps() {
-    finds(Bug::TurnstileClosesInTwoSteps, "exactly the last place", one_place_left_two_lanes);
+    finds(Bug::TurnstileClosesInTwoSteps, "exactly the last place", || one_place_left(1));
 }
 
 #[test]
 fn the_last_place_is_given_once_finds_a_refusal_without_a_look() {
-    finds(Bug::TurnstileRefusesWithoutALook, "exactly the last place", one_place_left_two_lanes);
+    finds(Bug::TurnstileRefusesWithoutALook, "exactly the last place", || one_place_left(0));
 }
 
 /// A pass of a lane returns while another caller comes to wait: the waiter gets the place.

@@ -43,10 +43,8 @@ fn class() -> impl Strategy<Value = FailureClass> {
 }
 
 fn options() -> impl Strategy<Value = BreakerOptions> {
-    let window = prop_oneof![
-        (Just(WindowType::CountBased), 1..40_u32),
-        (Just(WindowType::TimeBased), 20..2_000_u32),
-    ];
+    let window =
+        prop_oneof![(Just(WindowType::CountBased), 1..40_u32), (Just(WindowType::TimeBased), 20..2_000_u32),];
     let rate = prop_oneof![Just(0.1), Just(0.5), Just(1.0)];
     (window, 1..40_u32, rate.clone(), rate, prop::collection::btree_map(class(), rule(), 0..3)).prop_map(
         |((sliding_window_type, sliding_window_size), minimum_number_of_calls, failures, slow, classes)| {
@@ -185,5 +183,9 @@ fn threads_at_once_lose_no_call_and_the_failures_of_all_of_them_open() {
             scope.spawn(|| (0..150).for_each(|_| drop(call(Outcome::Failure(FailureClass::Network)))));
         }
     });
-    assert_eq!(breaker.state().name(), StateName::Open, "600 of the last 1 000 at most, 500 at least, failed");
+    assert_eq!(
+        breaker.state().name(),
+        StateName::Open,
+        "600 of the last 1 000 at most, 500 at least, failed"
+    );
 }

@@ -46,8 +46,7 @@ pub(super) struct Door {
 
 impl Shared {
     pub(super) fn new(name: Arc<str>, options: BreakerOptions) -> Self {
-        let plain =
-            Plain { from: AtomicI64::new(0), until: AtomicI64::new(0), slow_ms: AtomicU64::new(0) };
+        let plain = Plain { from: AtomicI64::new(0), until: AtomicI64::new(0), slow_ms: AtomicU64::new(0) };
         let lanes = Lanes::new(lane::lanes());
         let machine = Mutex::new(Machine::new(options));
         let shared = Self { name, machine, lanes, plain, observer: OnceLock::new() };

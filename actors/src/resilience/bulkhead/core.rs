@@ -116,12 +116,7 @@ impl Bulkhead {
         self.count(lane, entered)
     }
 
-    async fn wait(
-        &self,
-        lane: usize,
-        weight: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Pass, BulkheadError> {
+    async fn wait(&self, lane: usize, weight: u64, deadline: Option<Instant>) -> Result<Pass, BulkheadError> {
         let begun = Instant::now();
         let longest = begun + self.options().max_wait();
         let until = deadline.map_or(longest, |deadline| deadline.min(longest));
@@ -205,7 +200,11 @@ impl Bulkhead {
         BulkheadError::TimedOut { bulkhead: Arc::clone(&self.0.name), waited: begun.elapsed() }
     }
 
-    fn count(&self, lane: usize, entered: Result<Pass, BulkheadError>) -> Result<BulkheadPermit, BulkheadError> {
+    fn count(
+        &self,
+        lane: usize,
+        entered: Result<Pass, BulkheadError>,
+    ) -> Result<BulkheadPermit, BulkheadError> {
         match entered {
             Ok(pass) => {
                 self.0.admitted.add(lane, 1);
