@@ -45,5 +45,5 @@ pub use stanchion_supervisors as supervisors;
 pub use self::system::WrapStore;
 pub use self::system::{
     Aggregate, Builder, DistributeError, Distributed, Enough, Fed, Feed, FeedError, FeedEvent, OpenError,
-    StopReport, System, SystemError, TaskAgents,
+    ResourceWatch, StopReport, System, SystemError, TaskAgents,
 };

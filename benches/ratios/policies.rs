@@ -32,23 +32,50 @@ fn wide_limit() -> LimiterOptions {
     LimiterOptions::per_second(1_000_000, 1_000_000)
 }
 
-/// Nanoseconds of `check` on one thread, and on each of two that share what it checks.
-fn both(check: impl Fn() + Sync) -> (f64, f64) {
-    let one = || {
-        let began = Instant::now();
-        for _ in 0..CALLS {
-            check();
+/// Nanoseconds of a call: of `check` on one thread, on each of two threads that share what it checks, and on each of
+/// two that have one of their own.
+struct Times {
+    one: f64,
+    shared: f64,
+    apart: f64,
+}
+
+impl Times {
+    fn of<C: Fn() + Sync>(make: impl Fn() -> C) -> Self {
+        let (first, second) = (make(), make());
+        let one = |check: &C| {
+            let began = Instant::now();
+            for _ in 0..CALLS {
+                check();
+            }
+            began.elapsed().as_nanos() as f64 / CALLS as f64
+        };
+        let two = |other: &C| {
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| one(other));
+                (one(&first) + other.join().expect("no panic")) / 2.0
+            })
+        };
+        let mut rounds: [Vec<f64>; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            let round = [one(&first), two(&first), two(&second)];
+            rounds.iter_mut().zip(round).for_each(|(values, value)| values.push(value));
         }
-        began.elapsed().as_nanos() as f64 / CALLS as f64
-    };
-    let alone = median((0..ROUNDS).map(|_| one()).collect());
-    let two = || {
-        std::thread::scope(|scope| {
-            let other = scope.spawn(one);
-            (one() + other.join().expect("no panic")) / 2.0
-        })
-    };
-    (alone, median((0..ROUNDS).map(|_| two()).collect()))
+        let [one, shared, apart] = rounds.map(median);
+        Self { one, shared, apart }
+    }
+
+    /// Calls that two threads do against one: with a policy for both, and with one each, which is what the machine
+    /// gives.
+    fn raw(&self) -> [(&'static str, f64); 4] {
+        let (one, shared, apart) = (self.one, self.shared, self.apart);
+        [
+            ("two_threads_ns", shared),
+            ("scaling", 2.0 * one / shared),
+            ("two_threads_apart_ns", apart),
+            ("scaling_apart", 2.0 * one / apart),
+        ]
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -56,56 +83,71 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn check(lab: &Lab, name: &str, bare: f64, check: impl Fn() + Sync) {
+fn check<C: Fn() + Sync>(lab: &Lab, name: &str, bare: f64, make: impl Fn() -> C) {
     if !lab.wants(name) {
         return;
     }
-    let (one, two) = both(check);
-    let calls_per_s = |ns: f64, threads: f64| threads * 1e9 / ns;
-    let scaling = calls_per_s(two, 2.0) / calls_per_s(one, 1.0);
-    let raw = [("bare_ns", bare), ("two_threads_ns", two), ("scaling", scaling)];
-    lab.report.at_most(name, one, CHECK_NS, &raw);
+    let times = Times::of(make);
+    let raw = [&[("bare_ns", bare)], times.raw().as_slice()].concat();
+    lab.report.at_most(name, times.one, CHECK_NS, &raw);
 }
 
 fn checks(lab: &Lab) {
-    let clock = SystemClock;
-    let (bare, _) = both(|| {
-        black_box(black_box(1) + 1);
+    let bare = Times::of(|| {
+        || {
+            black_box(black_box(1) + 1);
+        }
     });
-    let breaker = Breaker::new("bench", BreakerOptions::default()).expect("valid");
-    check(lab, "policy_breaker_ns", bare, || {
-        let permit = breaker.acquire(clock.now()).expect("closed");
-        black_box(black_box(1) + 1);
-        permit.finish(Outcome::Success, clock.now());
+    check(lab, "policy_breaker_ns", bare.one, || {
+        let breaker = Breaker::new("bench", BreakerOptions::default()).expect("valid");
+        move || {
+            let permit = breaker.acquire(SystemClock.now()).expect("closed");
+            black_box(black_box(1) + 1);
+            permit.finish(Outcome::Success, SystemClock.now());
+        }
     });
-    let limiter = Limiter::new("bench", wide_limit()).expect("valid");
-    check(lab, "policy_limiter_ns", bare, || {
-        let _ = black_box(limiter.acquire(LimitKey::new("agent", "operation"), 1, clock.now()));
+    check(lab, "policy_limiter_ns", bare.one, || {
+        let limiter = Limiter::new("bench", wide_limit()).expect("valid");
+        move || {
+            let _ = black_box(limiter.acquire(LimitKey::new("agent", "operation"), 1, SystemClock.now()));
+        }
     });
-    let bulkhead = Bulkhead::new("bench", BulkheadOptions::default()).expect("valid");
-    check(lab, "policy_bulkhead_ns", bare, || {
-        let place = bulkhead.try_acquire(1);
-        black_box(black_box(1) + 1);
-        drop(black_box(place));
+    check(lab, "policy_bulkhead_ns", bare.one, || {
+        let bulkhead = Bulkhead::new("bench", BulkheadOptions::default()).expect("valid");
+        move || {
+            let place = bulkhead.try_acquire(1);
+            black_box(black_box(1) + 1);
+            drop(black_box(place));
+        }
     });
+    governors(lab);
+}
+
+/// The limiter's peer, with one key and with keys.
+fn governors(lab: &Lab) {
     let quota = Quota::per_second(NonZeroU32::new(1_000_000).expect("not 0"));
-    let governor = RateLimiter::direct(quota);
-    let keyed = RateLimiter::keyed(quota);
-    if lab.wants("policy_governor_ns") {
-        let (one, two) = both(|| {
-            let _ = black_box(governor.check());
-        });
-        let (keyed_one, keyed_two) = both(|| {
-            let _ = black_box(keyed.check_key(&"agent"));
-        });
-        let raw = [
-            ("ns", one),
-            ("two_threads_ns", two),
-            ("keyed_ns", keyed_one),
-            ("keyed_two_threads_ns", keyed_two),
-        ];
-        lab.report.figure("policy_governor_ns", &raw);
+    if !lab.wants("policy_governor_ns") {
+        return;
     }
+    let direct = Times::of(|| {
+        let governor = RateLimiter::direct(quota);
+        move || {
+            let _ = black_box(governor.check());
+        }
+    });
+    let keyed = Times::of(|| {
+        let governor = RateLimiter::keyed(quota);
+        move || {
+            let _ = black_box(governor.check_key(&"agent"));
+        }
+    });
+    let keyed_raw = [
+        ("keyed_ns", keyed.one),
+        ("keyed_two_threads_ns", keyed.shared),
+        ("keyed_scaling", 2.0 * keyed.one / keyed.shared),
+    ];
+    let raw = [&[("ns", direct.one)], direct.raw().as_slice(), keyed_raw.as_slice()].concat();
+    lab.report.figure("policy_governor_ns", &raw);
 }
 
 async fn work(number: u64) -> Result<u64, Failure> {

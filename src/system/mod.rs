@@ -3,6 +3,7 @@
 mod builder;
 mod distribute;
 mod feed;
+mod resources;
 mod task_agents;
 mod tree;
 mod wake;
@@ -18,9 +19,13 @@ use stanchion_actors::{
     health::{Health, Stats},
     ids::{Name, NameError, Position, Version},
     names::DurableNames,
-    policies::{DurableBreakers, DurableBudgets, DurableLimiters},
+    policies::{DurableBreakers, DurableBudgets, DurableLimiters, DurableServices},
     queue::{Queue, QueueError},
-    resilience::protected::{Protected, ProtectedServices, ServiceNotFound},
+    resilience::{
+        OptionsError,
+        protected::{Protected, ProtectedServices, ServiceNotFound},
+        resources::Resources,
+    },
     store::{HistoryPage, Store, StoreError, StoreStats},
     volatile::{Volatile, VolatileAddress},
     workflow::Workflows,
@@ -33,6 +38,7 @@ pub use self::{
     builder::{Builder, OpenError},
     distribute::{Aggregate, DistributeError, Distributed, Enough},
     feed::{Fed, Feed, FeedError, FeedEvent},
+    resources::ResourceWatch,
     task_agents::TaskAgents,
 };
 
@@ -194,6 +200,17 @@ impl System {
         DurableBudgets::new(Arc::clone(&self.env))
     }
 
+    /// Measures memory, tasks and, if its file is given, the store, against limits from here on until the system ends.
+    /// While the level of any of them is high, every registered limiter, and that of every service, admits at its
+    /// [`pressure_factor`](crate::resilience::limiter::LimiterOptions::pressure_factor). Who is about to use much takes
+    /// a token first, and is refused before the limit is reached.
+    ///
+    /// # Errors
+    /// [`OptionsError`]: nothing is measured.
+    pub fn watch_resources(&self, watch: ResourceWatch) -> Result<Resources, OptionsError> {
+        resources::watch(&self.env, watch)
+    }
+
     /// Feature flags.
     #[must_use]
     pub fn flags(&self) -> Flags {
@@ -210,6 +227,12 @@ impl System {
     #[must_use]
     pub fn services(&self) -> &ProtectedServices {
         self.env.protected()
+    }
+
+    /// The same, their layers kept: what breaker, limiter and budget know, and how long to wait, survives a restart.
+    #[must_use]
+    pub fn durable_services(&self) -> DurableServices {
+        DurableServices::new(Arc::clone(&self.env))
     }
 
     /// The service outside of this name.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use stanchion_actors::{
     entity::Activities,
     env::Env,
+    policies::DurableBreakers,
     queue::Queue,
     task_agent::{
         PoolShared, Shared, TaskAgent, TaskAgentActor, TaskAgentArgs, TaskAgentConfig, TaskAgentError,
@@ -44,6 +45,7 @@ impl TaskAgents {
         self.check_activities(&config.types)?;
         let shared = self.env.task_agents().enter(config)?;
         let started = async {
+            keep_breakers(&self.env, &shared).await?;
             let agent = TaskAgent::new(&self.env, Arc::clone(&shared))?;
             start(&self.supervisor()?, spec(&self.env, &self.activities, &shared)).await?;
             Ok(agent)
@@ -73,6 +75,7 @@ impl TaskAgents {
             let supervisor = self.supervisor()?;
             let mut agents = Vec::new();
             for shared in entered.agents() {
+                keep_breakers(&self.env, &shared).await?;
                 start(&supervisor, spec(&self.env, &self.activities, &shared)).await?;
                 agents.push(TaskAgent::new(&self.env, shared)?);
             }
@@ -207,4 +210,13 @@ pub(super) fn supervisor(
         spec_of_all = spec_of_all.child(pool_spec(env, &pool));
     }
     spec_of_all
+}
+
+/// Has the breakers of an agent's types survive the process.
+async fn keep_breakers(env: &Arc<Env>, agent: &Shared) -> Result<(), TaskAgentError> {
+    let breakers = DurableBreakers::new(Arc::clone(env));
+    for breaker in agent.breakers() {
+        breakers.adopt(breaker).await.map_err(Box::new)?;
+    }
+    Ok(())
 }

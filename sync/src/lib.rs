@@ -12,6 +12,8 @@
 //! | [`ReleaseOrder`] | keeps a reply until the version it speaks of is durable |
 //! | [`OwnerSlot`] | says who owns an entity on this node, and keeps former owners from changing that |
 //! | [`Probes`] | admits exactly so many callers in one round; a [`Probe`] gives its place back when dropped |
+//! | [`Lanes`] | counts calls that need no decision, a thread beside the other; a decision gathers all of them |
+//! | [`StripedCounter`] | a sum that many threads add to |
 //! | [`Bucket`] | a rate limit in one word: so much at once, so much in a time |
 //! | [`Turnstile`] | admits callers in turn, by number and by weight; a [`Pass`] returns both when dropped |
 //! | [`Shelf`] | a bounded map whose entries expire: never an entry that is over, never more than the limits |
@@ -52,10 +54,15 @@
 //! | `probes::a_dropped_probe_lets_one_more_in` | a drop against a caller who tries on | dropped probe keeps its place |
 //! | `probes::a_late_drop_leaves_the_next_round_alone` | a drop against a new round | give-back ignores the round |
 //! | `bucket::callers_at_once_never_get_more_than_the_burst` | three callers, a burst of two, a clock that steps back | look and take in two steps |
+//! | `lanes::what_was_counted_comes_out_once` | two callers against a close and an open | close in two steps |
+//! | `lanes::a_call_is_not_done_under_another_tag` | done against close and open under another tag | tag ignored |
+//! | `lanes::a_decision_under_the_lock_sees_every_call` | three callers, a decision after two | close in two steps |
 //! | `turnstile::places_and_weight_are_never_exceeded` | three callers, weight for two | look and count in two steps |
 //! | `turnstile::what_a_cancelled_caller_was_given_goes_on` | a return against a cancelled wait, another waits | cancelled caller keeps its place |
 //! | `turnstile::a_heavy_caller_that_gives_up_unblocks_the_light_one` | cancel at the head of the queue | leaves without a look at the next; a return that keeps the weight |
 //! | `turnstile::a_resize_loses_no_waiter` | smaller limits against returns and a wait | a return that keeps the weight |
+//! | `turnstile::the_last_place_is_given_once_whatever_lane_it_lies_in` | two callers by two lanes, one place | a lane that closes in two steps; refusal without a look at the other lanes |
+//! | `turnstile::a_place_returned_by_a_lane_reaches_the_waiter` | a return by a lane against a wait | a return to a closed lane |
 //! | `shelf::a_fresh_put_is_never_lost_and_what_is_over_never_returned` | get, put and expiry of one key | read without looking; expire in two steps |
 //! | `shelf::a_fresh_put_outlives_the_deadline_of_the_old_one` | overwrite against expiry | old deadline left behind |
 //! | `shelf::no_more_entries_than_the_limit` | two puts on a full shelf | make room and insert in two steps |
@@ -71,7 +78,9 @@ mod doorbell;
 mod fences;
 mod gate;
 mod hand_off;
+mod lanes;
 mod owner_slot;
+mod padded;
 #[doc(hidden)]
 #[cfg(stanchion_loom)]
 pub mod planted;
@@ -82,6 +91,7 @@ mod release_order;
 mod shelf;
 mod shim;
 mod single_flight;
+mod striped;
 mod turnstile;
 
 pub use bucket::{Bucket, NotYet};
@@ -89,11 +99,13 @@ pub use doorbell::Doorbell;
 pub use fences::Fences;
 pub use gate::{Acquire, Closed, Gate, GateRefusal, Permit, Waiter};
 pub use hand_off::{Drain, HandOff, Refused};
+pub use lanes::{LaneCounts, Lanes};
 pub use owner_slot::{Claim, OwnerSlot, OwnerState};
 pub use probes::{Probe, Probes};
 pub use release_order::{Epoch, Held, ReleaseOrder};
 pub use shelf::{Shed, Shelf, ShelfCounts, ShelfLimits, ShelfRefusal};
 pub use single_flight::{Arrival, Lead, Ride, Seat, SingleFlight};
+pub use striped::StripedCounter;
 pub use turnstile::{Enter, Pass, Turnstile, TurnstileLimits, TurnstileLoad, TurnstileRefusal};
 
 /// Whether this build belongs to loom: the examples, which run outside a model, then stop at once.

@@ -45,6 +45,10 @@ pub enum Bug {
     ProbesIgnoreTheRound,
     /// `Bucket::try_take` looks and takes in two steps.
     BucketTakesInTwoSteps,
+    /// `Lanes::close` looks and closes in two steps.
+    LanesCloseInTwoSteps,
+    /// `Lanes::done` does not compare tags.
+    LanesIgnoreTheTag,
     /// `Turnstile::try_enter` looks and counts in two steps.
     TurnstileCountsInTwoSteps,
     /// Who leaves a turnstile returns its place and keeps its weight.
@@ -53,6 +57,12 @@ pub enum Bug {
     TurnstileCancelledKeepsPlace,
     /// A caller that gives up while it waits does not look for those whom it kept waiting.
     TurnstileCancelledBlocksTheNext,
+    /// A lane of a turnstile closes in two steps.
+    TurnstileClosesInTwoSteps,
+    /// A pass returns its place to a lane that is closed.
+    TurnstileReturnsToAClosedLane,
+    /// A turnstile refuses although other lanes have free places.
+    TurnstileRefusesWithoutALook,
     /// `SingleFlight::join` looks for a flight and begins one in two steps.
     SingleFlightBeginsInTwoSteps,
     /// A landing wakes nobody.

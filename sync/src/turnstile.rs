@@ -1,8 +1,13 @@
 //! [`Turnstile`]: admits callers in turn, by number and by weight, under limits that may change.
 
+mod lane;
+mod state;
+
+use crate::padded::{Padded, of, padded};
 use crate::planted::{Bug, planted};
 use crate::shim::{Mutex, MutexGuard, lock};
-use std::collections::{BTreeMap, BTreeSet};
+use lane::Lane;
+use state::{State, Waiting};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,108 +66,96 @@ pub struct TurnstileLoad {
 /// assert!(turnstile.try_enter(4).is_ok());
 /// # Ok::<(), TurnstileRefusal>(())
 /// ```
+///
+/// # Lanes
+/// With [lanes](Turnstile::with_lanes), free places are lent to lanes, one for each thread or so, where callers take
+/// and return them without the lock. Before anybody is refused or queued, all lanes are closed and their free places
+/// counted, so that a place is refused only when none is free anywhere; while somebody waits, and while more than half
+/// of the places are taken, the lanes are closed and everybody goes through the lock. Under a limit of weight they
+/// stay closed.
 #[derive(Debug)]
 pub struct Turnstile {
+    hall: Arc<Hall>,
+    /// One for each lane, so that passes of different lanes count their references apart.
+    doors: Box<[Arc<Door>]>,
+    /// The first of them.
+    first: Arc<Door>,
+}
+
+/// A way in.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Door {
+    hall: Arc<Hall>,
+    lane: usize,
+}
+
+#[derive(Debug)]
+struct Hall {
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    limits: TurnstileLimits,
-    inside: u64,
-    weight: u64,
-    next_ticket: u64,
-    waiting: BTreeMap<u64, Waiting>,
-    /// Let in (already counted inside), not yet polled.
-    granted: BTreeSet<u64>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    weight: u64,
-    waker: Waker,
-}
-
-impl State {
-    fn has_room(&self, weight: u64) -> bool {
-        let fits = self.weight.checked_add(weight).is_some_and(|sum| sum <= self.limits.weight);
-        fits && self.inside < self.limits.places
-    }
-
-    fn count(&mut self, weight: u64) {
-        self.inside += 1;
-        self.weight += weight;
-    }
-
-    /// Lets in, in turn, who has room; the wakers of these.
-    fn admit(&mut self) -> Vec<Waker> {
-        let mut woken = Vec::new();
-        while let Some(first) = self.waiting.first_entry() {
-            let weight = first.get().weight;
-            if !self.has_room(weight) {
-                break;
-            }
-            let Some((ticket, waiting)) = self.waiting.pop_first() else { break };
-            self.count(weight);
-            self.granted.insert(ticket);
-            woken.push(waiting.waker);
-        }
-        woken
-    }
+    lanes: Box<[Padded<Lane>]>,
 }
 
 impl Turnstile {
-    /// Makes an empty turnstile.
+    /// Makes an empty turnstile with one lane, which lends nothing: everybody goes through the lock.
     #[must_use]
     pub fn new(limits: TurnstileLimits) -> Arc<Self> {
-        let state = State {
-            limits,
-            inside: 0,
-            weight: 0,
-            next_ticket: 0,
-            waiting: BTreeMap::new(),
-            granted: BTreeSet::new(),
-        };
-        Arc::new(Self { state: Mutex::new(state) })
+        Self::with_lanes(limits, 1)
+    }
+
+    /// Makes an empty turnstile with so many lanes.
+    #[must_use]
+    pub fn with_lanes(limits: TurnstileLimits, lanes: usize) -> Arc<Self> {
+        let hall = Hall { state: Mutex::new(State::new(limits)), lanes: padded(lanes, Lane::new) };
+        lock(&hall.state).open_if_calm(&hall.lanes);
+        let count = hall.lanes.len();
+        let hall = Arc::new(hall);
+        let door = |lane| Arc::new(Door { hall: Arc::clone(&hall), lane });
+        let first = door(0);
+        let doors = std::iter::once(Arc::clone(&first)).chain((1..count).map(door)).collect();
+        Arc::new(Self { hall, doors, first })
     }
 
     /// Enters at once, without overtaking anyone who waits.
     ///
     /// # Errors
     /// [`TurnstileRefusal::Full`] or [`TurnstileRefusal::TooHeavy`].
-    pub fn try_enter(self: &Arc<Self>, weight: u64) -> Result<Pass, TurnstileRefusal> {
-        let mut state = lock(&self.state);
-        if weight > state.limits.weight {
-            return Err(TurnstileRefusal::TooHeavy);
-        }
-        if !state.waiting.is_empty() || !state.has_room(weight) {
-            return Err(TurnstileRefusal::Full);
-        }
-        if planted(Bug::TurnstileCountsInTwoSteps) {
-            drop(state);
-            state = lock(&self.state);
-        }
-        state.count(weight);
-        Ok(self.pass(weight))
+    pub fn try_enter(&self, weight: u64) -> Result<Pass, TurnstileRefusal> {
+        self.try_enter_by(0, weight)
+    }
+
+    /// Enters at once by this lane, without overtaking anyone who waits.
+    ///
+    /// # Errors
+    /// [`TurnstileRefusal::Full`] or [`TurnstileRefusal::TooHeavy`].
+    pub fn try_enter_by(&self, lane: usize, weight: u64) -> Result<Pass, TurnstileRefusal> {
+        let door = self.door(lane);
+        door.try_enter(weight).map(|by_lane| Pass { door: Arc::clone(door), weight, by_lane })
     }
 
     /// Returns a future that enters in turn.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue; what it was given goes to the next.
-    pub fn enter(self: &Arc<Self>, weight: u64) -> Enter {
-        Enter { turnstile: Arc::clone(self), weight, ticket: None }
+    pub fn enter(&self, weight: u64) -> Enter {
+        self.enter_by(0, weight)
+    }
+
+    /// Returns a future that enters by this lane, in turn.
+    ///
+    /// # Cancel safety
+    /// As [`Turnstile::enter`].
+    pub fn enter_by(&self, lane: usize, weight: u64) -> Enter {
+        Enter { door: Arc::clone(self.door(lane)), weight, ticket: None }
     }
 
     /// Changes the limits. Who waits and is heavier than ever may be inside is turned away; nobody else is.
     pub fn resize(&self, limits: TurnstileLimits) {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.hall.state);
+        state.close(&self.hall.lanes);
         state.limits = limits;
-        let heavy: Vec<u64> =
-            state.waiting.iter().filter(|(_, one)| one.weight > limits.weight).map(|(t, _)| *t).collect();
-        let mut woken: Vec<Waker> =
-            heavy.iter().filter_map(|ticket| state.waiting.remove(ticket)).map(|one| one.waker).collect();
-        woken.extend(state.admit());
+        let mut woken = state.turn_away(limits.weight);
+        woken.extend(state.admit(&self.hall.lanes));
         drop(state);
         woken.into_iter().for_each(Waker::wake);
     }
@@ -170,42 +163,67 @@ impl Turnstile {
     /// The limits in force.
     #[must_use]
     pub fn limits(&self) -> TurnstileLimits {
-        lock(&self.state).limits
+        lock(&self.hall.state).limits
     }
 
     /// What is inside and waits at this moment.
     #[must_use]
     pub fn load(&self) -> TurnstileLoad {
-        let state = lock(&self.state);
-        TurnstileLoad { inside: state.inside, weight: state.weight, waiting: state.waiting.len() }
+        lock(&self.hall.state).load(&self.hall.lanes)
     }
 
-    fn pass(self: &Arc<Self>, weight: u64) -> Pass {
-        Pass { turnstile: Arc::clone(self), weight }
+    fn door(&self, lane: usize) -> &Arc<Door> {
+        self.doors.get(lane % self.doors.len().max(1)).unwrap_or(&self.first)
     }
+}
 
-    /// Enters, or queues; a ticket when it queues.
-    fn arrive(self: &Arc<Self>, weight: u64, waker: Waker) -> Result<Result<Pass, u64>, TurnstileRefusal> {
-        let mut state = lock(&self.state);
+impl Door {
+    /// Enters without waiting; whether by the lane.
+    fn try_enter(&self, weight: u64) -> Result<bool, TurnstileRefusal> {
+        if self.lane().is_some_and(|lane| lane.take(weight)) {
+            return Ok(true);
+        }
+        let mut state = lock(&self.hall.state);
         if weight > state.limits.weight {
             return Err(TurnstileRefusal::TooHeavy);
         }
-        if state.waiting.is_empty() && state.has_room(weight) {
+        if !state.waiting.is_empty() || !state.makes_room(weight, &self.hall.lanes) {
+            return Err(TurnstileRefusal::Full);
+        }
+        if planted(Bug::TurnstileCountsInTwoSteps) {
+            drop(state);
+            state = lock(&self.hall.state);
+        }
+        state.count(weight);
+        state.lend(self.lane(), self.hall.lanes.len());
+        Ok(false)
+    }
+
+    /// Enters, or queues: a ticket when it queues, else whether it came in by the lane.
+    fn arrive(&self, weight: u64, waker: Waker) -> Result<Result<bool, u64>, TurnstileRefusal> {
+        match self.try_enter(weight) {
+            Ok(by_lane) => return Ok(Ok(by_lane)),
+            Err(TurnstileRefusal::Full) => {}
+            Err(refusal) => return Err(refusal),
+        }
+        let mut state = lock(&self.hall.state);
+        // Places may have been returned since.
+        if state.waiting.is_empty() && state.makes_room(weight, &self.hall.lanes) {
             state.count(weight);
-            return Ok(Ok(self.pass(weight)));
+            return Ok(Ok(false));
+        }
+        if weight > state.limits.weight {
+            return Err(TurnstileRefusal::TooHeavy);
         }
         if state.waiting.len() >= state.limits.waiting {
             return Err(TurnstileRefusal::Crowded);
         }
-        let ticket = state.next_ticket;
-        state.next_ticket += 1;
-        state.waiting.insert(ticket, Waiting { weight, waker });
-        Ok(Err(ticket))
+        Ok(Err(state.queue(weight, waker)))
     }
 
     /// Whether `ticket` was let in; `None` while it waits.
     fn look(&self, ticket: u64, waker: Waker) -> Option<bool> {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.hall.state);
         let stale = state.waiting.get_mut(&ticket).map(|one| std::mem::replace(&mut one.waker, waker));
         let answer = if stale.is_some() { None } else { Some(state.granted.remove(&ticket)) };
         drop(state);
@@ -214,30 +232,33 @@ impl Turnstile {
         answer
     }
 
-    fn give_back(&self, weight: u64) {
-        let mut state = lock(&self.state);
-        if planted(Bug::TurnstileReturnsNoWeight) {
+    fn give_back(&self, weight: u64, by_lane: bool) {
+        if by_lane && self.lane().is_some_and(|lane| lane.give(weight)) {
+            return;
+        }
+        let mut state = lock(&self.hall.state);
+        if by_lane {
+            state.lent -= 1;
+        } else if planted(Bug::TurnstileReturnsNoWeight) {
             state.inside -= 1;
         } else {
-            state.inside -= 1;
-            state.weight -= weight;
+            state.discount(weight);
         }
         self.admit_and_wake(state);
     }
 
     /// Takes `ticket` out, wherever it stands.
     fn leave(&self, ticket: u64, weight: u64) {
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.hall.state);
         if state.granted.remove(&ticket) {
             if planted(Bug::TurnstileCancelledKeepsPlace) {
                 return;
             }
-            state.inside -= 1;
-            state.weight -= weight;
+            state.discount(weight);
             self.admit_and_wake(state);
             return;
         }
-        let gone = state.waiting.remove(&ticket);
+        let gone: Option<Waiting> = state.waiting.remove(&ticket);
         if planted(Bug::TurnstileCancelledBlocksTheNext) {
             return;
         }
@@ -247,9 +268,13 @@ impl Turnstile {
     }
 
     fn admit_and_wake(&self, mut state: MutexGuard<'_, State>) {
-        let woken = state.admit();
+        let woken = state.admit(&self.hall.lanes);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    fn lane(&self) -> Option<&Lane> {
+        of(&self.hall.lanes, self.lane)
     }
 }
 
@@ -257,8 +282,9 @@ impl Turnstile {
 #[derive(Debug)]
 #[must_use = "dropping the pass leaves at once"]
 pub struct Pass {
-    turnstile: Arc<Turnstile>,
+    door: Arc<Door>,
     weight: u64,
+    by_lane: bool,
 }
 
 impl Pass {
@@ -271,7 +297,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.turnstile.give_back(self.weight);
+        self.door.give_back(self.weight, self.by_lane);
     }
 }
 
@@ -279,10 +305,16 @@ impl Drop for Pass {
 #[derive(Debug)]
 #[must_use = "a future does nothing until polled"]
 pub struct Enter {
-    turnstile: Arc<Turnstile>,
+    door: Arc<Door>,
     weight: u64,
     /// Its place in the queue, between the first poll that found no room and the last.
     ticket: Option<u64>,
+}
+
+impl Enter {
+    fn pass(&self, by_lane: bool) -> Pass {
+        Pass { door: Arc::clone(&self.door), weight: self.weight, by_lane }
+    }
 }
 
 impl Future for Enter {
@@ -292,8 +324,8 @@ impl Future for Enter {
         let this = self.get_mut();
         let waker = cx.waker().clone();
         let Some(ticket) = this.ticket else {
-            return match this.turnstile.arrive(this.weight, waker) {
-                Ok(Ok(pass)) => Poll::Ready(Ok(pass)),
+            return match this.door.arrive(this.weight, waker) {
+                Ok(Ok(by_lane)) => Poll::Ready(Ok(this.pass(by_lane))),
                 Ok(Err(ticket)) => {
                     this.ticket = Some(ticket);
                     Poll::Pending
@@ -301,117 +333,19 @@ impl Future for Enter {
                 Err(refusal) => Poll::Ready(Err(refusal)),
             };
         };
-        let Some(let_in) = this.turnstile.look(ticket, waker) else { return Poll::Pending };
+        let Some(let_in) = this.door.look(ticket, waker) else { return Poll::Pending };
         this.ticket = None;
-        Poll::Ready(if let_in {
-            Ok(this.turnstile.pass(this.weight))
-        } else {
-            Err(TurnstileRefusal::TooHeavy)
-        })
+        Poll::Ready(if let_in { Ok(this.pass(false)) } else { Err(TurnstileRefusal::TooHeavy) })
     }
 }
 
 impl Drop for Enter {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.turnstile.leave(ticket, self.weight);
+            self.door.leave(ticket, self.weight);
         }
     }
 }
 
 #[cfg(all(test, not(stanchion_loom)))]
-mod tests {
-    use super::*;
-
-    fn turnstile(places: u64, weight: u64, waiting: usize) -> Arc<Turnstile> {
-        Turnstile::new(TurnstileLimits { places, weight, waiting })
-    }
-
-    fn poll(future: &mut Enter) -> Poll<Result<Pass, TurnstileRefusal>> {
-        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    fn queued(turnstile: &Arc<Turnstile>, weight: u64) -> Enter {
-        let mut future = turnstile.enter(weight);
-        assert!(poll(&mut future).is_pending());
-        future
-    }
-
-    fn load(turnstile: &Turnstile) -> (u64, u64, usize) {
-        let load = turnstile.load();
-        (load.inside, load.weight, load.waiting)
-    }
-
-    #[test]
-    fn places_and_weight_are_taken_and_returned_together() {
-        let turnstile = turnstile(2, 10, 0);
-        let (one, two) = (turnstile.try_enter(1).unwrap(), turnstile.try_enter(9).unwrap());
-        assert_eq!((load(&turnstile), two.weight()), ((2, 10, 0), 9));
-        assert_eq!(turnstile.try_enter(0).err(), Some(TurnstileRefusal::Full), "no place");
-        drop(one);
-        assert_eq!(turnstile.try_enter(2).err(), Some(TurnstileRefusal::Full), "no weight");
-        drop(two);
-        assert_eq!(load(&turnstile), (0, 0, 0));
-    }
-
-    #[test]
-    fn weights_without_a_limit_never_overflow() {
-        let turnstile = turnstile(9, u64::MAX, 9);
-        let _inside = turnstile.try_enter(u64::MAX).unwrap();
-        assert_eq!(turnstile.try_enter(1).err(), Some(TurnstileRefusal::Full));
-        assert!(turnstile.try_enter(0).is_ok());
-    }
-
-    #[test]
-    fn a_heavy_caller_is_not_overtaken_and_lets_the_light_ones_in_when_it_gives_up() {
-        let turnstile = turnstile(9, 10, 9);
-        let inside = turnstile.try_enter(6).unwrap();
-        let heavy = queued(&turnstile, 5);
-        let mut light = queued(&turnstile, 1);
-        assert_eq!(turnstile.try_enter(1).err(), Some(TurnstileRefusal::Full));
-        assert!(poll(&mut light).is_pending());
-        drop(heavy);
-        let Poll::Ready(Ok(light)) = poll(&mut light) else { panic!("there is room") };
-        drop((inside, light));
-        assert_eq!(load(&turnstile), (0, 0, 0));
-    }
-
-    #[test]
-    fn a_cancelled_caller_gives_on_what_it_was_given() {
-        let turnstile = turnstile(1, 10, 2);
-        let inside = turnstile.try_enter(1).unwrap();
-        let first = queued(&turnstile, 1);
-        let mut second = queued(&turnstile, 1);
-        drop(inside);
-        assert!(poll(&mut second).is_pending());
-        drop(first);
-        assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
-        assert_eq!(load(&turnstile), (0, 0, 0));
-    }
-
-    #[test]
-    fn who_would_wait_for_ever_or_in_a_crowd_is_refused() {
-        let turnstile = turnstile(1, 10, 1);
-        let _inside = turnstile.try_enter(1).unwrap();
-        assert!(matches!(poll(&mut turnstile.enter(11)), Poll::Ready(Err(TurnstileRefusal::TooHeavy))));
-        let _first = queued(&turnstile, 1);
-        assert!(matches!(poll(&mut turnstile.enter(1)), Poll::Ready(Err(TurnstileRefusal::Crowded))));
-    }
-
-    #[test]
-    fn a_smaller_turnstile_takes_nothing_back_and_a_larger_one_lets_in() {
-        let turnstile = turnstile(3, 30, 9);
-        let inside: Vec<_> = (0..3).map(|_| turnstile.try_enter(10).unwrap()).collect();
-        let (mut heavy, mut light) = (queued(&turnstile, 20), queued(&turnstile, 5));
-        turnstile.resize(TurnstileLimits { places: 1, weight: 10, waiting: 9 });
-        assert_eq!(load(&turnstile), (3, 30, 1), "nobody inside is put out");
-        assert!(matches!(poll(&mut heavy), Poll::Ready(Err(TurnstileRefusal::TooHeavy))));
-        let mut inside = inside.into_iter();
-        drop((inside.next(), inside.next()));
-        assert!(poll(&mut light).is_pending());
-        turnstile.resize(TurnstileLimits { places: 2, weight: 15, waiting: 9 });
-        assert!(matches!(poll(&mut light), Poll::Ready(Ok(_))));
-        drop(inside);
-        assert_eq!(load(&turnstile), (0, 0, 0));
-    }
-}
+mod tests;

@@ -18,6 +18,8 @@ mod fences;
 mod gate;
 #[path = "loom/hand_off.rs"]
 mod hand_off;
+#[path = "loom/lanes.rs"]
+mod lanes;
 #[path = "loom/owner_slot.rs"]
 mod owner_slot;
 #[path = "loom/probes.rs"]

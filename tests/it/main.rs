@@ -36,6 +36,7 @@ mod policies;
 mod protected;
 mod queue;
 mod recovery;
+mod resources;
 #[cfg(feature = "testing")]
 mod store_backup;
 #[cfg(feature = "testing")]

@@ -478,3 +478,42 @@ async fn a_job_whose_activity_meets_an_open_breaker_goes_back_and_no_failure_is_
     assert_eq!((world.calls(), queue.stats().await.unwrap().retried), (1, 0));
     stop(system).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_behind_a_breaker_that_is_closed_by_hand_goes_on_at_once() {
+    for order in [BreakerOrder::Close, BreakerOrder::Reset] {
+        let (world, store) = (World::new(), MemoryStore::new());
+        let (builder, pay) = world.builder();
+        let system = builder.open_on(store.clone()).await.unwrap();
+        world.ready(&system, &pay).await;
+        system.breakers().order("payments", BreakerOrder::Open).await.unwrap();
+        parked(&system).await;
+        let reopened = store.reopen();
+        crash(system).await;
+        let (builder, pay) = world.builder();
+        let system = builder.open_on(reopened).await.unwrap();
+        let breaker = world.ready(&system, &pay).await;
+        assert_eq!(breaker.state().name(), StateName::ForcedOpen);
+        let waiting = (RunStatus::Waiting, 1, Some(WaitingFor::Breaker), Some(at(30).0));
+        assert_eq!(status_of(&system).await, waiting);
+        // The clock stands: without a word it would wait for ever.
+        system.breakers().order("payments", order).await.unwrap();
+        let run = system.workflows().wait("r").await.unwrap();
+        assert_eq!((run.state.status(), world.calls()), (RunStatus::Completed, 1));
+        stop(system).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_behind_a_breaker_that_is_disabled_goes_on_at_once() {
+    let world = World::new();
+    let (builder, pay) = world.builder();
+    let system = builder.open_memory().await.unwrap();
+    let breaker = world.ready(&system, &pay).await;
+    fail(&breaker, 5, at(0));
+    parked(&system).await;
+    breaker.disable(at(0));
+    let run = system.workflows().wait("r").await.unwrap();
+    assert_eq!((run.state.status(), world.calls()), (RunStatus::Completed, 1));
+    stop(system).await;
+}

@@ -11,17 +11,25 @@ use std::{
 use futures_util::future::join_all;
 use stanchion::{
     Activity, ActivityCtx, Failure, System,
+    clock::ManualClock,
+    error::Coded,
+    ids::Timestamp,
+    policies::{PolicyState, SavedPolicy},
+    port::memory::MemoryStore,
     queue::{NewJob, QueueConfig},
     resilience::{
-        breaker::StateName,
-        protected::{Layer, Protected, ProtectedCtx, ProtectedErrorKind, ProtectedSettings},
+        breaker::{SavedState, StateName},
+        limiter::LimitKey,
+        protected::{
+            Layer, Protected, ProtectedCtx, ProtectedErrorKind, ProtectedOptions, ProtectedSettings,
+        },
         retry::RetryPolicy,
     },
     task_agent::TaskAgentConfig,
 };
 use tokio::sync::Notify;
 
-use crate::kit::{stop, until, until_async};
+use crate::kit::{crash, stop, until, until_async};
 
 fn settings(document: &str) -> ProtectedSettings {
     serde_json::from_str(document).unwrap()
@@ -152,5 +160,85 @@ async fn jobs_of_a_service_that_is_down_reach_it_by_probes_only_and_are_done_whe
     until_async("all jobs are done", || async { queue.stats().await.unwrap().done == 50 }).await;
     assert_eq!(service.breaker().unwrap().state().name(), StateName::Closed);
     assert_eq!(queue.stats().await.unwrap().dead, 0);
+    stop(system).await;
+}
+
+const KEPT: &str = r#"{"pay": {
+    "retry": {"max_attempts": 2},
+    "budget": {"ratio": 0.5, "min_retries_per_second": 1},
+    "breaker": {"minimum_number_of_calls": 50, "sliding_window_size": 50, "wait_duration_in_open_state_ms": 60000},
+    "limiter": {"strategy": {"sliding_window": {"limit": 30, "window_ms": 60000}}},
+    "bulkhead": {"max_concurrent": 5}
+}}"#;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp(1_700_000_000_000_000 + seconds * 1_000_000)
+}
+
+/// A life of a program with the services of [`KEPT`], at this time.
+async fn life(store: &MemoryStore, seconds: i64) -> (System, Protected) {
+    let clock = Arc::new(ManualClock::at(at(seconds)));
+    let system = System::builder().clock(clock).open_on(store.clone()).await.unwrap();
+    system.durable_services().configure(&settings(KEPT)).await.unwrap();
+    let pay = system.protected("pay").unwrap();
+    (system, pay)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_layers_of_a_service_know_survives_a_crash() {
+    let store = MemoryStore::new();
+    let (system, pay) = life(&store, 0).await;
+    let ctx = ProtectedCtx::new("ann", "charge");
+    for _ in 0..10 {
+        pay.call(&ctx, async |_| Ok::<_, Failure>(())).await.unwrap();
+    }
+    // Held for the other side's wait: the breaker and the limiter are not asked.
+    let hurried = Failure { retry_after_ms: Some(20_000), ..Failure::retryable("busy", "later") };
+    let once = ctx.not_idempotent();
+    pay.call(&once, async |_| Err::<(), _>(hurried.clone())).await.unwrap_err();
+    system.breakers().flush().await.unwrap();
+    let calls = pay.breaker().unwrap().stats(at(0)).window_calls;
+    let used = pay.limiter().unwrap().status(LimitKey::new("ann", "charge"), at(0)).remaining;
+    let reopened = store.reopen();
+    crash(system).await;
+
+    let (system, pay) = life(&reopened, 5).await;
+    assert_eq!(pay.breaker().unwrap().stats(at(5)).window_calls, calls);
+    assert_eq!(pay.limiter().unwrap().status(LimitKey::new("ann", "charge"), at(5)).remaining, used);
+    assert!(used < 30 && calls >= 10);
+    let fresh = system.durable_services().set("fresh", pay.options()).await.unwrap();
+    let available = |service: &Protected| service.budget().unwrap().stats(at(5)).available;
+    assert!(available(&pay) > available(&fresh), "what was paid in is there");
+    let refused = pay.call(&ctx, async |_| Ok::<_, Failure>(())).await.unwrap_err();
+    assert_eq!(refused.layer(), Some(Layer::Backoff), "{refused:?}");
+    assert_eq!(refused.retry_after(), Some(Duration::from_secs(15)), "what is left of it");
+    // A change of state is stored at once, whoever made it.
+    pay.breaker().unwrap().force_open(at(5));
+    until_async("it is stored", || async {
+        let address = system.agent::<PolicyState>("service/pay").unwrap();
+        let saved = address.read(|state: &PolicyState| state.saved().cloned()).await.unwrap();
+        matches!(saved, Some(SavedPolicy::Service(saved))
+            if saved.breaker.as_ref().is_some_and(|breaker| breaker.state == SavedState::ForcedOpen))
+    })
+    .await;
+    let reopened = reopened.reopen();
+    crash(system).await;
+
+    let (system, pay) = life(&reopened, 40).await;
+    assert_eq!(pay.breaker().unwrap().state().name(), StateName::ForcedOpen);
+    // Options are not stored: those of the code hold.
+    assert_eq!(pay.options(), settings(KEPT).iter().next().unwrap().1.clone());
+    // Known by now: other options change it in place.
+    let other = KEPT.replace("\"max_concurrent\": 5", "\"max_concurrent\": 7");
+    system.durable_services().configure(&settings(&other)).await.unwrap();
+    assert_eq!(pay.bulkhead().unwrap().status().options.max_concurrent, 7);
+    assert_eq!(pay.breaker().unwrap().state().name(), StateName::ForcedOpen);
+    let wrong = system
+        .durable_services()
+        .set("pay", ProtectedOptions { limiter_wait_ms: Some(1), ..ProtectedOptions::default() });
+    assert_eq!(wrong.await.unwrap_err().code(), "protected.options");
+    // The control: a service that was never stored knows nothing.
+    let fresh = system.durable_services().set("other", pay.options()).await.unwrap();
+    assert_eq!(fresh.breaker().unwrap().state().name(), StateName::Closed);
     stop(system).await;
 }

@@ -20,8 +20,8 @@ use stanchion::{
     },
     supervisors::{ChildStatus, Supervisor},
     task_agent::{
-        AutoPause, TaskAgentActivity, TaskAgentConfig, TaskAgentError, TaskAgentRejection, TaskPoolConfig,
-        TaskType,
+        AutoPause, TaskAgent, TaskAgentActivity, TaskAgentConfig, TaskAgentError, TaskAgentRejection,
+        TaskPoolConfig, TaskType,
     },
 };
 use tokio::sync::Semaphore;
@@ -531,5 +531,48 @@ async fn work_is_handed_out_by_kind_and_its_results_are_gathered() {
     world.gate.add_permits(2);
     let some = agents.aggregate(&held, Enough::Quorum(2), Duration::from_secs(30)).await.unwrap();
     assert_eq!((some.done.len(), some.missing.len()), (2, 1), "after a crash, from what names them");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breaker_of_an_agent_that_died_open_is_open_in_the_next_life() {
+    let (world, store) = (World::new(), MemoryStore::new());
+    let breaker = BreakerOptions {
+        minimum_number_of_calls: 2,
+        sliding_window_size: 2,
+        wait_duration_in_open_state_ms: 3_600_000,
+        ..BreakerOptions::default()
+    };
+    let task = TaskType {
+        kind: Some("call".into()),
+        activity: "shaky".into(),
+        timeout_ms: 0,
+        retry: None,
+        breaker: Some(breaker),
+    };
+    let config = TaskAgentConfig { types: vec![task], ..TaskAgentConfig::new("a", "q", "note") };
+    let system = world.builder().open_on(store.clone()).await.unwrap();
+    let queue = system.queue("q").unwrap();
+    fast_retries(&queue, 100).await;
+    world.fails.store(2, Ordering::SeqCst);
+    let agent = system.task_agents().start(config.clone()).await.unwrap();
+    queue.enqueue(vec![NewJob::with_input("call", &1u64).unwrap()]).await.unwrap();
+    let open = |agent: &TaskAgent| match agent.status().breakers[0].1 {
+        BreakerState::Open { until } => Some(until),
+        _ => None,
+    };
+    until("the breaker has opened", || open(&agent).is_some()).await;
+    let opened = open(&agent);
+    system.breakers().flush().await.unwrap();
+    let reopened = store.reopen();
+    crash(system).await;
+    let system = world.builder().open_on(reopened).await.unwrap();
+    let agent = system.task_agents().start(config.clone()).await.unwrap();
+    assert_eq!(open(&agent), opened, "until its original time");
+    // Stopped and started anew within a life, it goes on likewise.
+    system.task_agents().stop("a", Duration::ZERO).await.unwrap();
+    let agent = system.task_agents().start(config).await.unwrap();
+    assert_eq!(open(&agent), opened);
+    assert_eq!(world.begun(), 2, "no call while it is open");
     stop(system).await;
 }

@@ -8,6 +8,7 @@ use crate::{
         breaker::{BreakerNotFound, BreakerOptionsError},
         budget::RetryBudgetError,
         limiter::LimiterOptionsError,
+        protected::{ServiceNotFound, ServicesError},
     },
 };
 
@@ -33,6 +34,12 @@ pub enum PolicyError {
     /// Options of a retry budget are refused.
     #[error(transparent)]
     Budget(#[from] RetryBudgetError),
+    /// Services outside are refused.
+    #[error(transparent)]
+    Services(#[from] ServicesError),
+    /// A service outside is not there.
+    #[error(transparent)]
+    NoService(#[from] ServiceNotFound),
     /// There is one of this name with other options, which stay.
     #[error("retry budget {0:?} is registered with other options: give this one another name")]
     Differs(String),
@@ -59,6 +66,8 @@ impl Coded for PolicyError {
             Self::NotFound(error) => error.code(),
             Self::Limiter(error) => error.code(),
             Self::Budget(error) => error.code(),
+            Self::Services(error) => error.code(),
+            Self::NoService(error) => error.code(),
             Self::Differs(_) => "policy.differs",
             Self::TooMany { .. } => "policy.too_many",
             Self::NotStored(_) => "policy.not_stored",
@@ -72,6 +81,8 @@ impl Coded for PolicyError {
             Self::NotFound(error) => error.family(),
             Self::Limiter(error) => error.family(),
             Self::Budget(error) => error.family(),
+            Self::Services(error) => error.family(),
+            Self::NoService(error) => error.family(),
             Self::Differs(_) | Self::TooMany { .. } => Family::Rejected,
             Self::NotStored(_) => Family::Unknown,
         }

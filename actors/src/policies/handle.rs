@@ -54,20 +54,48 @@ impl DurableBreakers {
             breaker.reconfigure(options)?;
             return Ok(breaker);
         }
-        table.has_place()?;
+        table.has_places(1)?;
         let breaker = Breaker::new(name, options)?;
         if let Some(SavedPolicy::Breaker(saved)) = stored(&self.env, &policy).await? {
             breaker.restore(&saved.snapshot, self.env.now());
         }
-        let env = Arc::downgrade(&self.env);
-        breaker.observe(move || {
-            if let Some(env) = env.upgrade() {
-                env.policies().ring(&env.services().policies);
-            }
-        });
+        self.keep(policy, &breaker);
+        Ok(breaker)
+    }
+
+    /// Has a breaker survive that was made elsewhere: as the present one of this name is, or as it was stored. Where
+    /// there are as many policies as may be it stays as it is, and is not kept.
+    ///
+    /// # Errors
+    /// [`PolicyError`]: `Address` when its name is no name, `Call` when what is stored cannot be read.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn adopt(&self, breaker: &Breaker) -> Result<(), PolicyError> {
+        let table = self.env.policies();
+        let policy = PolicyName::Breaker(breaker.name().to_string());
+        let _one = table.registering.lock().await;
+        let now = self.env.now();
+        let before = match table.find(&policy) {
+            Some(Live::Breaker(present)) => Some(present.snapshot(now)),
+            Some(_) | None if table.has_places(1).is_err() => return Ok(()),
+            Some(_) | None => match stored(&self.env, &policy).await? {
+                Some(SavedPolicy::Breaker(saved)) => Some(saved.snapshot),
+                Some(_) | None => None,
+            },
+        };
+        if let Some(before) = before {
+            breaker.restore(&before, now);
+        }
+        self.keep(policy, breaker);
+        Ok(())
+    }
+
+    fn keep(&self, policy: PolicyName, breaker: &Breaker) {
+        rings(&self.env, breaker);
+        let table = self.env.policies();
         table.enter(policy, Live::Breaker(breaker.clone()));
         table.ring(&self.env.services().policies);
-        Ok(breaker)
     }
 
     /// The breaker of this name.
@@ -77,7 +105,9 @@ impl DurableBreakers {
     pub fn find(&self, name: &str) -> Result<Breaker, BreakerNotFound> {
         match self.env.policies().find(&PolicyName::Breaker(name.to_owned())) {
             Some(Live::Breaker(breaker)) => Ok(breaker),
-            Some(Live::Limiter(_) | Live::RetryBudget { .. }) | None => Err(BreakerNotFound(name.to_owned())),
+            Some(Live::Limiter(_) | Live::RetryBudget { .. } | Live::Service(_)) | None => {
+                Err(BreakerNotFound(name.to_owned()))
+            }
         }
     }
 
@@ -87,7 +117,7 @@ impl DurableBreakers {
         let entries = self.env.policies().all();
         let breaker = |live: &Live| match live {
             Live::Breaker(breaker) => Some(breaker.clone()),
-            Live::Limiter(_) | Live::RetryBudget { .. } => None,
+            Live::Limiter(_) | Live::RetryBudget { .. } | Live::Service(_) => None,
         };
         entries.iter().filter_map(|entry| breaker(&entry.live)).collect()
     }
@@ -171,7 +201,7 @@ impl DurableBudgets {
         if let Some(Live::RetryBudget { budget, options: present }) = table.find(&policy) {
             return if present == options { Ok(budget) } else { Err(PolicyError::Differs(name.to_owned())) };
         }
-        table.has_place()?;
+        table.has_places(1)?;
         options.validate()?;
         let budget = match stored(&self.env, &policy).await? {
             Some(SavedPolicy::RetryBudget(saved)) => RetryBudget::restore(options.clone(), &saved.snapshot)?,
@@ -197,4 +227,14 @@ async fn flush(env: &Env) -> Result<(), PolicyError> {
         Ok(ractor::rpc::CallResult::Success(stored)) => stored.map_err(PolicyError::NotStored),
         Ok(ractor::rpc::CallResult::Timeout | ractor::rpc::CallResult::SenderError) | Err(_) => Err(away()),
     }
+}
+
+/// Has the keeper hear of each change of state of a breaker.
+pub(super) fn rings(env: &Arc<Env>, breaker: &Breaker) {
+    let env = Arc::downgrade(env);
+    breaker.observe(move || {
+        if let Some(env) = env.upgrade() {
+            env.policies().ring(&env.services().policies);
+        }
+    });
 }

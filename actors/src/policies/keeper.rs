@@ -15,12 +15,16 @@ use crate::{
     env::Env,
     health::{Counter, Vital},
     task::ActorGuard,
+    workflow,
 };
 
 /// Counts are stored, and what could not be stored is tried again, this often.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A save that takes longer has failed.
 const SAVE_WITHIN: Duration = Duration::from_secs(5);
+/// After a breaker was closed by hand, runs are told at once, and again after this time: an attempt that was refused
+/// just before may have been parked just after.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Saves at once.
 const SAVES_AT_ONCE: usize = 64;
 
@@ -83,6 +87,7 @@ impl Actor for PolicyKeeperActor {
         state: &mut PolicyKeeperState,
     ) -> Result<(), ActorProcessingErr> {
         state.env.policies().hear();
+        state.tell_who_waits();
         match message {
             PolicyKeeperMsg::Rung => drop(state.save(false).await),
             PolicyKeeperMsg::Flush(reply) => drop(reply.send(state.save(true).await)),
@@ -96,6 +101,18 @@ impl Actor for PolicyKeeperActor {
 }
 
 impl PolicyKeeperState {
+    /// Has steps that wait for a breaker look again when one was closed by hand.
+    fn tell_who_waits(&self) {
+        let entries = self.env.policies().all();
+        // Every one of them is asked, so that none is told of later.
+        if entries.iter().filter(|entry| entry.was_closed_by_hand()).count() == 0 {
+            return;
+        }
+        look_again(&self.env);
+        let env = Arc::clone(&self.env);
+        self.env.later(TOLD_AGAIN_AFTER, move || look_again(&env));
+    }
+
     /// Stores what has changed; the answer is the first reason why something is not stored.
     async fn save(&self, counts_too: bool) -> Result<(), String> {
         // New commands are refused by now; what was there when the drain began is stored.
@@ -139,4 +156,15 @@ impl PolicyKeeperState {
         address.with_deadline(SAVE_WITHIN).call(PolicyCommand::Save(saved)).await?;
         Ok(())
     }
+}
+
+fn look_again(env: &Arc<Env>) {
+    let telling = Arc::clone(env);
+    let spawned = env.tasks().spawn("look-again", async move {
+        if let Err(error) = workflow::look_again(&telling).await {
+            tracing::warn!(%error, "runs that wait for a breaker were not told that it is closed");
+        }
+    });
+    // The system ends: steps look in the next life.
+    drop(spawned);
 }

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     env::Env,
     error::{CallError, Unavailable},
-    resilience::limiter::{Limiter, LimiterNotFound, LimiterOptions},
+    resilience::{
+        limiter::{Limiter, LimiterNotFound, LimiterOptions, Pressure},
+        protected::Protected,
+    },
 };
 
 /// Limiters by name that survive a restart.
@@ -51,7 +54,7 @@ impl DurableLimiters {
             limiter.reconfigure(options, now)?;
             return Ok(limiter);
         }
-        table.has_place()?;
+        table.has_places(1)?;
         options.validate()?;
         let limiter = match stored(&self.env, &policy).await {
             Ok(None) => Limiter::new(name, options)?,
@@ -76,7 +79,22 @@ impl DurableLimiters {
     pub fn find(&self, name: &str) -> Result<Arc<Limiter>, LimiterNotFound> {
         match self.env.policies().find(&PolicyName::Limiter(name.to_owned())) {
             Some(Live::Limiter(limiter)) => Ok(limiter),
-            Some(Live::Breaker(_) | Live::RetryBudget { .. }) | None => Err(LimiterNotFound(name.to_owned())),
+            Some(Live::Breaker(_) | Live::RetryBudget { .. } | Live::Service(_)) | None => {
+                Err(LimiterNotFound(name.to_owned()))
+            }
+        }
+    }
+
+    /// Scales every limiter registered in this process, and that of every service, down or up again; those that are
+    /// as told already are left alone.
+    pub fn set_pressure(&self, pressure: Pressure) {
+        let now = self.env.now();
+        let services = self.env.protected().list();
+        let of_services = services.iter().filter_map(Protected::limiter);
+        for limiter in self.list().into_iter().chain(of_services) {
+            if limiter.pressure() != pressure {
+                limiter.set_pressure(pressure, now);
+            }
         }
     }
 
@@ -86,7 +104,7 @@ impl DurableLimiters {
         let entries = self.env.policies().all();
         let limiter = |live: &Live| match live {
             Live::Limiter(limiter) => Some(Arc::clone(limiter)),
-            Live::Breaker(_) | Live::RetryBudget { .. } => None,
+            Live::Breaker(_) | Live::RetryBudget { .. } | Live::Service(_) => None,
         };
         entries.iter().filter_map(|entry| limiter(&entry.live)).collect()
     }

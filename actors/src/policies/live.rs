@@ -9,9 +9,10 @@ use super::{
 use crate::{
     ids::Timestamp,
     resilience::{
-        breaker::Breaker,
+        breaker::{Breaker, Cause, Transition},
         budget::{RetryBudget, RetryBudgetOptions},
-        limiter::Limiter,
+        limiter::{Limiter, LimiterSnapshot},
+        protected::Protected,
     },
     store::encode,
 };
@@ -22,6 +23,7 @@ pub(super) enum Live {
     Breaker(Breaker),
     Limiter(Arc<Limiter>),
     RetryBudget { budget: Arc<RetryBudget>, options: RetryBudgetOptions },
+    Service(Protected),
 }
 
 /// Where a policy stands: it differs when there is something new to store.
@@ -48,6 +50,33 @@ impl Live {
                 let stats = budget.stats(now);
                 Mark { state: 0, counted: stats.deposits + stats.withdrawals + stats.denied }
             }
+            Self::Service(service) => {
+                let (state, counted) = service.mark(now);
+                Mark { state, counted }
+            }
+        }
+    }
+
+    /// Number of a breaker's state; 0 for what has none.
+    pub(super) fn epoch(&self) -> u64 {
+        self.breaker().map_or(0, |breaker| breaker.mark().0)
+    }
+
+    /// Whether it is a breaker that was closed or disabled by hand after the state of this number.
+    pub(super) fn was_closed_by_hand(&self, after: u64) -> bool {
+        let Some(breaker) = self.breaker() else { return false };
+        let by_hand = |change: &Transition| {
+            change.epoch > after && matches!(change.cause, Cause::Reset | Cause::Disabled)
+        };
+        breaker.transitions().iter().any(by_hand)
+    }
+
+    /// The breaker that it is, or has.
+    fn breaker(&self) -> Option<Breaker> {
+        match self {
+            Self::Breaker(breaker) => Some(breaker.clone()),
+            Self::Service(service) => service.breaker(),
+            Self::Limiter(_) | Self::RetryBudget { .. } => None,
         }
     }
 
@@ -62,17 +91,23 @@ impl Live {
                 snapshot: budget.snapshot(),
                 stats: budget.stats(now),
             }),
+            Self::Service(service) => {
+                SavedPolicy::Service(Box::new(service.snapshot(now).within(WINDOW_KEPT_CALLS, fits)))
+            }
         }
     }
 }
 
 fn saved_limiter(limiter: &Limiter, now: Timestamp) -> SavedLimiter {
     let snapshot = limiter.snapshot(now);
-    // What cannot be encoded is not kept, like what is too large.
-    let fits = encode(&snapshot).is_ok_and(|bytes| bytes.len() <= LIMITER_KEPT_BYTES);
     SavedLimiter {
-        snapshot: fits.then_some(snapshot),
+        snapshot: Some(snapshot).filter(fits),
         strategy: limiter.options().strategy,
         stats: limiter.stats(),
     }
+}
+
+/// What cannot be encoded is not kept, like what is too large.
+fn fits(snapshot: &LimiterSnapshot) -> bool {
+    encode(snapshot).is_ok_and(|bytes| bytes.len() <= LIMITER_KEPT_BYTES)
 }

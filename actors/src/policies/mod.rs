@@ -11,6 +11,7 @@ mod keeper;
 mod limiters;
 mod live;
 mod record;
+mod services;
 mod table;
 
 pub use error::PolicyError;
@@ -21,6 +22,7 @@ pub use record::{
     BreakerOrder, PolicyCommand, PolicyName, PolicyRejection, PolicyState, SavedBreaker, SavedBudget,
     SavedLimiter, SavedPolicy,
 };
+pub use services::DurableServices;
 pub use table::PolicyTable;
 
 /// Policies of a system at most.

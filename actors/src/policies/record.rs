@@ -12,6 +12,7 @@ use crate::{
         breaker::{BreakerSnapshot, BreakerState, BreakerStats, SavedState},
         budget::{BudgetSnapshot, BudgetStats},
         limiter::{LimitStrategy, LimiterSnapshot, LimiterStats},
+        protected::ProtectedSnapshot,
     },
 };
 
@@ -24,6 +25,8 @@ pub enum PolicyName {
     Limiter(String),
     /// A retry budget.
     RetryBudget(String),
+    /// A service outside, with all of its layers.
+    Service(String),
 }
 
 impl PolicyName {
@@ -34,6 +37,7 @@ impl PolicyName {
         match what {
             "breaker" => Some(Self::Breaker(name.to_owned())),
             "limiter" => Some(Self::Limiter(name.to_owned())),
+            "service" => Some(Self::Service(name.to_owned())),
             "retry_budget" => Some(Self::RetryBudget(name.to_owned())),
             _ => None,
         }
@@ -43,7 +47,7 @@ impl PolicyName {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            Self::Breaker(name) | Self::Limiter(name) | Self::RetryBudget(name) => name,
+            Self::Breaker(name) | Self::Limiter(name) | Self::RetryBudget(name) | Self::Service(name) => name,
         }
     }
 
@@ -52,6 +56,7 @@ impl PolicyName {
             Self::Breaker(_) => "breaker",
             Self::Limiter(_) => "limiter",
             Self::RetryBudget(_) => "retry_budget",
+            Self::Service(_) => "service",
         }
     }
 }
@@ -111,6 +116,8 @@ pub enum SavedPolicy {
     Limiter(Box<SavedLimiter>),
     /// A retry budget.
     RetryBudget(SavedBudget),
+    /// A service outside.
+    Service(Box<ProtectedSnapshot>),
 }
 
 /// What a breaker is told by hand.
@@ -194,7 +201,7 @@ impl Agent for PolicyState {
             PolicyCommand::Save(policy) => self.saved = Some(policy),
             PolicyCommand::Order(order) => match &mut self.saved {
                 Some(SavedPolicy::Breaker(breaker)) => breaker.obey(order),
-                Some(SavedPolicy::Limiter(_) | SavedPolicy::RetryBudget(_)) => {
+                Some(SavedPolicy::Limiter(_) | SavedPolicy::RetryBudget(_) | SavedPolicy::Service(_)) => {
                     return Err(PolicyRejection::NotABreaker(ctx.key().to_owned()));
                 }
                 None => return Err(PolicyRejection::Unknown(ctx.key().to_owned())),

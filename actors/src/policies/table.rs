@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) live: Live,
     /// Where it stood when it was stored; `None`: not yet in this life.
     stored: Mutex<Option<Mark>>,
+    /// Number of the state up to which somebody looked whether it was closed by hand.
+    looked: AtomicU64,
 }
 
 impl Entry {
@@ -45,6 +47,12 @@ impl Entry {
             Some(stored) => stored.state != mark.state,
         };
         due.then_some(mark)
+    }
+
+    /// Whether it is a breaker that was closed or disabled by hand since this was asked last.
+    pub(super) fn was_closed_by_hand(&self) -> bool {
+        let seen = self.looked.swap(self.live.epoch(), Ordering::AcqRel);
+        self.live.was_closed_by_hand(seen)
     }
 
     pub(super) fn is_stored(&self, at: Mark) {
@@ -61,8 +69,9 @@ impl PolicyTable {
         self.lock().values().cloned().collect()
     }
 
-    pub(super) fn has_place(&self) -> Result<(), PolicyError> {
-        if self.lock().len() < POLICIES_MAX {
+    /// Whether there is place for so many more.
+    pub(super) fn has_places(&self, more: usize) -> Result<(), PolicyError> {
+        if self.lock().len() + more <= POLICIES_MAX {
             Ok(())
         } else {
             Err(PolicyError::TooMany { max: POLICIES_MAX })
@@ -70,7 +79,8 @@ impl PolicyTable {
     }
 
     pub(super) fn enter(&self, name: PolicyName, live: Live) {
-        let entry = Entry { name: name.clone(), live, stored: Mutex::default() };
+        let looked = AtomicU64::new(live.epoch());
+        let entry = Entry { name: name.clone(), live, stored: Mutex::default(), looked };
         self.lock().insert(name, Arc::new(entry));
     }
 

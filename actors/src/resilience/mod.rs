@@ -13,6 +13,7 @@ pub mod cache;
 pub mod fallback;
 #[cfg(test)]
 mod holder;
+mod lane;
 pub mod limiter;
 mod named;
 mod options_error;

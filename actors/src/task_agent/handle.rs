@@ -16,6 +16,7 @@ use crate::{
     agent::{Address, AddressError},
     env::Env,
     error::{CallError, Coded, Family},
+    policies::PolicyError,
     queue::JobId,
 };
 
@@ -49,6 +50,9 @@ pub enum TaskAgentError {
     /// Its queue's name is no name.
     #[error("{0:?} is no name of a queue: use 1 to 200 visible characters without /")]
     Queue(String),
+    /// What is stored of a breaker of its types cannot be read.
+    #[error(transparent)]
+    Policy(#[from] Box<PolicyError>),
     /// Its supervisor does not start it.
     #[error("the supervisor of task agents does not start it: {0}")]
     Supervisor(String),
@@ -61,6 +65,7 @@ impl Coded for TaskAgentError {
             Self::Address(error) => error.code(),
             Self::Call(CallError::Rejected(error)) => error.code(),
             Self::Call(error) => error.code(),
+            Self::Policy(error) => error.code(),
             Self::AlreadyExists(_) => "task_agent.exists",
             Self::NotFound(_) => "task_agent.unknown",
             Self::UnknownActivity(_) => "task_agent.unknown_activity",
@@ -73,6 +78,7 @@ impl Coded for TaskAgentError {
             Self::Config(error) => error.family(),
             Self::Address(error) => error.family(),
             Self::Call(error) => error.family(),
+            Self::Policy(error) => error.family(),
             Self::AlreadyExists(_) | Self::NotFound(_) | Self::UnknownActivity(_) | Self::Queue(_) => {
                 Family::Rejected
             }

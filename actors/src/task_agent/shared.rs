@@ -196,6 +196,11 @@ impl Shared {
         }))
     }
 
+    /// The breakers of its types.
+    pub fn breakers(&self) -> impl Iterator<Item = &Breaker> {
+        self.tasks.iter().filter_map(|task| task.breaker.as_ref())
+    }
+
     /// The pool that gives it its jobs.
     pub(super) fn pool(&self) -> Option<Arc<PoolShared>> {
         self.pool.get().and_then(Weak::upgrade)

@@ -36,6 +36,8 @@ pub enum RunCommand {
         /// Only this step.
         step: Option<String>,
     },
+    /// Has steps that wait for a breaker look again at once.
+    LookAgain,
 }
 
 /// What a run was started with; kept in a row of its own.

@@ -220,6 +220,7 @@ impl RunMachine {
             (_, None) => Err(refuse(&RunRefusal::Unknown)),
             (RunCommand::Pause, Some(_)) => Ok(Told::Input(RunInput::Pause)),
             (RunCommand::Resume { .. }, Some(_)) => Ok(Told::Input(RunInput::Resume { workers })),
+            (RunCommand::LookAgain, Some(_)) => Ok(Told::Input(RunInput::LookAgain)),
             (RunCommand::Cancel, Some(_)) => Ok(Told::Input(RunInput::Cancel)),
             (RunCommand::Retry { step }, Some(run)) => {
                 let number = match &step {

@@ -14,6 +14,7 @@ pub mod condition;
 mod coordinator;
 pub mod definition;
 pub mod graph;
+mod look;
 mod machine;
 mod reader;
 mod registry;
@@ -31,6 +32,7 @@ pub use coordinator::{
     CoordinatorActor, CoordinatorArgs, CoordinatorMsg, CoordinatorState, RunError, StartRun, Started,
 };
 pub use definition::{Definition, DefinitionFaults, Step, ValidDefinition};
+pub(crate) use look::look_again;
 pub use machine::{LiveRun, run_kind};
 pub use reader::{ReadError, StoredRun, run_ids};
 pub use registry::{DEFINITION_MAX_BYTES, DefinitionError, Definitions};

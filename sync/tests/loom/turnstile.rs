@@ -145,3 +145,71 @@ fn a_resize_loses_no_waiter() {
 fn a_resize_loses_no_waiter_finds_a_return_that_keeps_the_weight() {
     finds(Bug::TurnstileReturnsNoWeight, "everything comes back", resize_against_return);
 }
+
+/// A turnstile whose lanes have been lent places.
+fn with_lanes(places: u64) -> Arc<Turnstile> {
+    let turnstile = Turnstile::with_lanes(TurnstileLimits { places, weight: u64::MAX, waiting: 9 }, 2);
+    // Each first caller of a lane brings it its part.
+    (0..2).for_each(|lane| drop(turnstile.try_enter_by(lane, 1).unwrap()));
+    turnstile
+}
+
+/// Eight places, all taken; the first pass has come by lane 1.
+fn full() -> (Arc<Turnstile>, Pass, ManuallyDrop<Vec<Pass>>) {
+    let turnstile = with_lanes(8);
+    let pass = turnstile.try_enter_by(1, 1).unwrap();
+    let others = (0..7).map(|_| turnstile.try_enter_by(0, 1).unwrap()).collect();
+    // Loom, unwinding after a model that fails, would abort at the lock.
+    (turnstile, pass, ManuallyDrop::new(others))
+}
+
+/// A caller by lane 0 and one by another take the last place, which lies in lane 1.
+fn one_place_left(other_lane: usize) {
+    let (turnstile, pass, held) = full();
+    drop(pass);
+    let other = {
+        let turnstile = Arc::clone(&turnstile);
+        thread::spawn(move || turnstile.try_enter_by(other_lane, 1).ok())
+    };
+    let mine = turnstile.try_enter_by(0, 1).ok();
+    let both = ManuallyDrop::new([mine, other.join().unwrap()]);
+    assert_eq!(both.iter().flatten().count(), 1, "exactly the last place");
+    drop((ManuallyDrop::into_inner(both), ManuallyDrop::into_inner(held)));
+    nobody_is_left(&turnstile);
+}
+
+#[test]
+fn the_last_place_is_given_once_whatever_lane_it_lies_in() {
+    model(|| one_place_left(0));
+    model(|| one_place_left(1));
+}
+
+#[test]
+fn the_last_place_is_given_once_finds_a_lane_that_closes_in_two_steps() {
+    finds(Bug::TurnstileClosesInTwoSteps, "exactly the last place", || one_place_left(1));
+}
+
+#[test]
+fn the_last_place_is_given_once_finds_a_refusal_without_a_look() {
+    finds(Bug::TurnstileRefusesWithoutALook, "exactly the last place", || one_place_left(0));
+}
+
+/// A pass of a lane returns while another caller comes to wait: the waiter gets the place.
+fn a_lane_returns_against_a_wait() {
+    let (turnstile, pass, held) = full();
+    let holder = thread::spawn(move || drop(pass));
+    drop(enter(&turnstile, 1));
+    holder.join().unwrap();
+    drop(ManuallyDrop::into_inner(held));
+    nobody_is_left(&turnstile);
+}
+
+#[test]
+fn a_place_returned_by_a_lane_reaches_the_waiter() {
+    model(a_lane_returns_against_a_wait);
+}
+
+#[test]
+fn a_place_returned_by_a_lane_reaches_the_waiter_finds_a_return_to_a_closed_lane() {
+    finds(Bug::TurnstileReturnsToAClosedLane, DEADLOCK, a_lane_returns_against_a_wait);
+}

@@ -46,6 +46,23 @@ pub(super) fn opens(options: &BreakerOptions, tally: &Tally, streaks: &Streaks) 
     })
 }
 
+/// Whether no success that is not slow can open a closed breaker whose window holds this, as long as time lets nothing
+/// leave. Such a success makes no rate larger and ends every streak; what opens a breaker with it is that the calls
+/// have become enough to judge the failures among them.
+pub(super) fn success_is_safe(options: &BreakerOptions, tally: &Tally, streaks: &Streaks) -> bool {
+    let full = match options.sliding_window_type {
+        super::WindowType::CountBased => options.sliding_window_size,
+        super::WindowType::TimeBased => u32::MAX,
+    };
+    let of_rules = options.classes.values().map(|rule| match rule {
+        ClassRule::Ratio { minimum_number_of_calls, .. } => *minimum_number_of_calls,
+        ClassRule::Count(_) | ClassRule::Consecutive(_) | ClassRule::Never => 0,
+    });
+    let enough = of_rules.fold(options.minimum_number_of_calls, u32::max).min(full);
+    let nothing_wrong = FailureClass::ALL.into_iter().all(|class| tally.of(class) == 0);
+    (nothing_wrong || tally.calls >= enough) && opens(options, tally, streaks).is_none()
+}
+
 /// Why a half-open breaker opens again, all its probes having an outcome. A rule that asks for more failures than
 /// there are probes asks for all of them.
 pub(super) fn opens_again(options: &BreakerOptions, tally: &Tally, streaks: &Streaks) -> Option<Cause> {

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stanchion_sync::{Probe, Probes};
+use stanchion_sync::{LaneCounts, Probe, Probes};
 
 use super::{
     BreakerOptions, BreakerState, BreakerStats, Cause, FailureClass, Outcome, StateName, Transition,
     half_open::{HalfOpen, Progress},
-    judge::{Streaks, opens, unruled_failures},
+    judge::{Streaks, opens, success_is_safe, unruled_failures},
     stats::{Counters, TransitionLog},
     window::{Record, Window},
 };
@@ -77,7 +77,15 @@ pub(super) struct Machine {
     /// Grows with each call, outcome and clearing.
     counted: u64,
     log: TransitionLog,
+    /// Calls are counted beside the machine, for it to [take in](Self::take_in).
+    pub(super) lanes_are_open: bool,
+    /// Outcomes to come until that is worth it again.
+    uneasy: u32,
 }
+
+/// Outcomes without a failure before lanes are opened again: while failures come often, opening and closing them costs
+/// more than the lock.
+const UNEASY: u32 = 16;
 
 impl Machine {
     /// `options` are valid.
@@ -92,8 +100,29 @@ impl Machine {
             counters: Counters::default(),
             counted: 0,
             log: TransitionLog::new(options.transition_log_size),
+            lanes_are_open: false,
+            uneasy: 0,
             options,
         }
+    }
+
+    /// Takes in calls that were let run, and successes, while it decided nothing.
+    pub(super) fn take_in(&mut self, counts: LaneCounts) {
+        self.counted += counts.entered + counts.done;
+        self.counters.allowed += counts.entered;
+        self.counters.successes += counts.done;
+        if counts.done > 0 {
+            self.window.add_successes(u32::try_from(counts.done).unwrap_or(u32::MAX));
+            self.streaks = Streaks::default();
+        }
+    }
+
+    /// From when and until when calls may run and succeed without a decision; `None` when the next one needs it, or
+    /// soon one will.
+    pub(super) fn decides_nothing(&self) -> Option<(Timestamp, Timestamp)> {
+        let is_calm = self.uneasy == 0 && matches!(self.state, State::Closed);
+        let is_safe = || success_is_safe(&self.options, self.window.total(), &self.streaks);
+        self.window.goes_on().filter(|_| is_calm && is_safe())
     }
 
     /// Lets a call run, or not.
@@ -151,6 +180,7 @@ impl Machine {
             return;
         }
         ticket.probe.into_iter().for_each(Probe::spend);
+        self.uneasy = if failure.is_some() || slow { UNEASY } else { self.uneasy.saturating_sub(1) };
         self.judge(Record { failure, slow }, draw, now);
     }
 

@@ -31,10 +31,13 @@ mod machine;
 mod options;
 mod outcome;
 mod registry;
+mod shared;
 mod snapshot;
 mod stats;
 mod window;
 
+#[cfg(test)]
+mod lane_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -133,12 +133,46 @@ impl Window {
         }
     }
 
+    /// Adds successes, none of them slow, that came within [`Self::goes_on`].
+    pub(super) fn add_successes(&mut self, count: u32) {
+        match self {
+            Self::Calls { size, .. } => {
+                for _ in 0..count.min(u32::try_from(*size).unwrap_or(u32::MAX)) {
+                    self.add(Record { failure: None, slow: false }, Timestamp(0));
+                }
+            }
+            Self::Time { parts, latest, total, .. } => {
+                total.calls = total.calls.saturating_add(count);
+                if let Some(part) = parts.get_mut(place(*latest)) {
+                    part.calls = part.calls.saturating_add(count);
+                }
+            }
+        }
+    }
+
+    /// From when and until when an outcome lets nothing leave because of the time; `None` when the next one does.
+    pub(super) fn goes_on(&self) -> Option<(Timestamp, Timestamp)> {
+        match self {
+            Self::Calls { .. } => Some((Timestamp(i64::MIN), Timestamp(i64::MAX))),
+            Self::Time { latest: i64::MIN, .. } => None,
+            Self::Time { latest, part_us, .. } => {
+                let from = latest.saturating_mul(*part_us);
+                Some((Timestamp(from), Timestamp(from.saturating_add(*part_us))))
+            }
+        }
+    }
+
+    /// What counts, as of the last outcome.
+    pub(super) fn total(&self) -> &Tally {
+        match self {
+            Self::Calls { total, .. } | Self::Time { total, .. } => total,
+        }
+    }
+
     /// What counts at this time.
     pub(super) fn tally(&mut self, now: Timestamp) -> Tally {
         self.advance(now);
-        match self {
-            Self::Calls { total, .. } | Self::Time { total, .. } => *total,
-        }
+        *self.total()
     }
 
     pub(super) fn clear(&mut self) {

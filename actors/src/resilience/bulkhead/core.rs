@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
-use stanchion_sync::{Pass, Turnstile, TurnstileRefusal};
+use stanchion_sync::{Pass, StripedCounter, Turnstile, TurnstileRefusal};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{BulkheadError, BulkheadOptions};
-use crate::resilience::OptionsError;
+use super::{BulkheadError, BulkheadOptions, window::Window};
+use crate::resilience::{
+    OptionsError,
+    lane::{lane_of_thread, lanes},
+};
 
 /// Longest window of [`Bulkhead::back_off`]: a day.
 const MAX_BACK_OFF: Duration = Duration::from_secs(86_400);
@@ -25,17 +28,11 @@ pub struct Bulkhead(Arc<Shared>);
 struct Shared {
     name: Arc<str>,
     turnstile: Arc<Turnstile>,
-    settings: Mutex<Settings>,
-    admitted: AtomicU64,
+    options: Mutex<BulkheadOptions>,
+    window: Window,
+    admitted: StripedCounter,
     rejected: AtomicU64,
     timed_out: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Settings {
-    options: BulkheadOptions,
-    /// Nobody is let in before this.
-    closed_until: Option<Instant>,
 }
 
 /// How a bulkhead is at one moment, and what it did.
@@ -71,9 +68,10 @@ impl Bulkhead {
         options.validate()?;
         Ok(Self(Arc::new(Shared {
             name: name.into(),
-            turnstile: Turnstile::new(options.limits()),
-            settings: Mutex::new(Settings { options, closed_until: None }),
-            admitted: AtomicU64::new(0),
+            turnstile: Turnstile::with_lanes(options.limits(), lanes()),
+            options: Mutex::new(options),
+            window: Window::new(),
+            admitted: StripedCounter::new(lanes()),
             rejected: AtomicU64::new(0),
             timed_out: AtomicU64::new(0),
         })))
@@ -90,9 +88,9 @@ impl Bulkhead {
     /// # Errors
     /// [`BulkheadError::Full`], [`BulkheadError::TooHeavy`], [`BulkheadError::BackingOff`]: do not run the call.
     pub fn try_acquire(&self, weight: u64) -> Result<BulkheadPermit, BulkheadError> {
-        let now = Instant::now();
-        let entered = self.check_window(now, now).and_then(|_| self.enter(weight));
-        self.count(entered)
+        let lane = lane_of_thread();
+        let entered = self.0.window.check_now(self.name()).and_then(|()| self.enter(lane, weight));
+        self.count(lane, entered)
     }
 
     /// Lets a call of `weight` in when its turn has come: by `deadline`, and within `max_wait_ms`. In the window of
@@ -108,23 +106,30 @@ impl Bulkhead {
         weight: u64,
         deadline: Option<Instant>,
     ) -> Result<BulkheadPermit, BulkheadError> {
-        let entered = self.wait(weight, deadline).await;
-        self.count(entered)
+        let lane = lane_of_thread();
+        if self.0.window.check_now(self.name()).is_ok()
+            && let Ok(pass) = self.0.turnstile.try_enter_by(lane, weight)
+        {
+            return self.count(lane, Ok(pass));
+        }
+        let entered = self.wait(lane, weight, deadline).await;
+        self.count(lane, entered)
     }
 
-    async fn wait(&self, weight: u64, deadline: Option<Instant>) -> Result<Pass, BulkheadError> {
+    async fn wait(&self, lane: usize, weight: u64, deadline: Option<Instant>) -> Result<Pass, BulkheadError> {
         let begun = Instant::now();
-        let longest = begun + self.settings().options.max_wait();
+        let longest = begun + self.options().max_wait();
         let until = deadline.map_or(longest, |deadline| deadline.min(longest));
-        self.check_window(begun, until)?;
+        let (window, name) = (&self.0.window, self.name());
+        window.check(begun, until, name)?;
         if until <= begun {
-            return self.enter(weight);
+            return self.enter(lane, weight);
         }
-        let pass = match timeout_at(until, self.0.turnstile.enter(weight)).await {
+        let pass = match timeout_at(until, self.0.turnstile.enter_by(lane, weight)).await {
             Ok(entered) => entered.map_err(|refusal| self.refused(refusal, weight))?,
             Err(_) => return Err(self.late(begun)),
         };
-        while let Some(open) = self.check_window(Instant::now(), until)? {
+        while let Some(open) = window.check(Instant::now(), until, name)? {
             sleep_until(open).await;
         }
         Ok(pass)
@@ -133,14 +138,12 @@ impl Bulkhead {
     /// Lets nobody in for `wait`, at most a day: the dependency asked for it, by `Retry-After` say. A window that
     /// ends later stays. Calls inside go on.
     pub fn back_off(&self, wait: Duration) {
-        let until = Instant::now() + wait.min(MAX_BACK_OFF);
-        let mut settings = self.settings();
-        settings.closed_until = settings.closed_until.max(Some(until));
+        self.0.window.begin(wait.min(MAX_BACK_OFF));
     }
 
     /// Ends the window of [`Bulkhead::back_off`] for calls to come; who waits in it waits to the end.
     pub fn end_back_off(&self) {
-        self.settings().closed_until = None;
+        self.0.window.end();
     }
 
     /// Puts other options in force. Fewer places take none from calls inside: nobody new is let in until enough
@@ -150,47 +153,33 @@ impl Bulkhead {
     /// [`OptionsError`]: nothing changed.
     pub fn reconfigure(&self, options: BulkheadOptions) -> Result<(), OptionsError> {
         options.validate()?;
-        let mut settings = self.settings();
+        let mut present = self.options();
         self.0.turnstile.resize(options.limits());
-        settings.options = options;
+        *present = options;
         Ok(())
     }
 
     /// How it is.
     #[must_use]
     pub fn status(&self) -> BulkheadStatus {
-        let (options, closed) = {
-            let settings = self.settings();
-            (settings.options.clone(), settings.closed_until)
-        };
+        let options = self.options().clone();
         let load = self.0.turnstile.load();
-        let wait = closed.map(|until| until.saturating_duration_since(Instant::now()));
         BulkheadStatus {
             bulkhead: Arc::clone(&self.0.name),
             options,
             in_use: load.inside,
             weight_in_use: load.weight,
             waiting: load.waiting,
-            admitted: self.0.admitted.load(Ordering::Relaxed),
+            admitted: self.0.admitted.sum(),
             rejected: self.0.rejected.load(Ordering::Relaxed),
             timed_out: self.0.timed_out.load(Ordering::Relaxed),
-            backing_off: wait.filter(|wait| !wait.is_zero()),
+            backing_off: self.0.window.left(),
         }
     }
 
     /// Enters without waiting.
-    fn enter(&self, weight: u64) -> Result<Pass, BulkheadError> {
-        self.0.turnstile.try_enter(weight).map_err(|refusal| self.refused(refusal, weight))
-    }
-
-    /// When the window ends; `None` outside of one.
-    fn check_window(&self, now: Instant, until: Instant) -> Result<Option<Instant>, BulkheadError> {
-        let Some(open) = self.settings().closed_until.filter(|open| *open > now) else { return Ok(None) };
-        if open > until {
-            let retry_after = open.saturating_duration_since(now);
-            return Err(BulkheadError::BackingOff { bulkhead: Arc::clone(&self.0.name), retry_after });
-        }
-        Ok(Some(open))
+    fn enter(&self, lane: usize, weight: u64) -> Result<Pass, BulkheadError> {
+        self.0.turnstile.try_enter_by(lane, weight).map_err(|refusal| self.refused(refusal, weight))
     }
 
     fn refused(&self, refusal: TurnstileRefusal, weight: u64) -> BulkheadError {
@@ -211,10 +200,14 @@ impl Bulkhead {
         BulkheadError::TimedOut { bulkhead: Arc::clone(&self.0.name), waited: begun.elapsed() }
     }
 
-    fn count(&self, entered: Result<Pass, BulkheadError>) -> Result<BulkheadPermit, BulkheadError> {
+    fn count(
+        &self,
+        lane: usize,
+        entered: Result<Pass, BulkheadError>,
+    ) -> Result<BulkheadPermit, BulkheadError> {
         match entered {
             Ok(pass) => {
-                self.0.admitted.fetch_add(1, Ordering::Relaxed);
+                self.0.admitted.add(lane, 1);
                 Ok(BulkheadPermit { pass })
             }
             Err(error) => {
@@ -230,9 +223,9 @@ impl Bulkhead {
         }
     }
 
-    fn settings(&self) -> MutexGuard<'_, Settings> {
+    fn options(&self) -> MutexGuard<'_, BulkheadOptions> {
         // Nothing in here panics half-way.
-        self.0.settings.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

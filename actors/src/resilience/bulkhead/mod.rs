@@ -23,6 +23,7 @@ mod core;
 mod error;
 mod options;
 mod registry;
+mod window;
 
 #[cfg(test)]
 mod tests;

@@ -99,13 +99,23 @@ impl BackoffWindow {
         now: Timestamp,
     ) -> Result<Self, LimiterOptionsError> {
         let window = Self::new(options)?;
+        window.take_in(snapshot, now);
+        Ok(window)
+    }
+
+    /// Holds what was held, as far as that is not over.
+    pub(crate) fn take_in(&self, snapshot: &BackoffSnapshot, now: Timestamp) {
         for (key, until) in &snapshot.keys {
-            window.hold(key, until.since(now), now);
+            self.hold(key, until.since(now), now);
         }
         if let Some(until) = snapshot.others {
-            window.hold_others(&mut window.write(), until.min(window.furthest(now)));
+            self.hold_others(&mut self.write(), until.min(self.furthest(now)));
         }
-        Ok(window)
+    }
+
+    /// Differs when something is held for longer than anything before.
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest.load(Ordering::Acquire).cast_unsigned()
     }
 
     /// Holds a key for `retry_after` from `now` on; says until when it is held.

@@ -242,6 +242,12 @@ impl Limiter {
         Ok(())
     }
 
+    /// The present rate.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.lock().pressure
+    }
+
     /// Scales the rate by [`LimiterOptions::pressure_factor`], or no more. Takes time in proportion to the keys.
     pub fn set_pressure(&self, pressure: Pressure, now: Timestamp) {
         let mut settings = self.lock();

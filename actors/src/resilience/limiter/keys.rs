@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
-        Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -12,6 +12,7 @@ use std::{
 use super::{
     cell::{Cell, Wait},
     key::{AsKey, LimitKey, OwnedKey},
+    known::Known,
     law::Law,
 };
 use crate::ids::Timestamp;
@@ -57,6 +58,8 @@ pub(super) struct Totals {
 #[derive(Debug)]
 pub(super) struct Keys {
     shards: [Shard; SHARDS],
+    /// Locked after a shard, never before one.
+    known: Known,
     spread: RandomState,
     /// Number of keys in all shards; never above `max_keys` by an insertion.
     count: AtomicUsize,
@@ -72,7 +75,7 @@ struct Shard(RwLock<Table>);
 #[derive(Debug)]
 struct Table {
     rules: Rules,
-    cells: HashMap<OwnedKey, Cell>,
+    cells: HashMap<OwnedKey, Arc<Cell>>,
     /// Calls of keys that made room.
     gone: Totals,
 }
@@ -82,6 +85,7 @@ impl Keys {
         let table = || Table { rules, cells: HashMap::new(), gone: Totals::default() };
         Self {
             shards: std::array::from_fn(|_| Shard(RwLock::new(table()))),
+            known: Known::new(),
             spread: RandomState::new(),
             count: AtomicUsize::new(0),
             search_after: Mutex::new(Timestamp(i64::MIN)),
@@ -90,10 +94,15 @@ impl Keys {
 
     /// Takes `cost` of a key.
     pub(super) fn take(&self, key: LimitKey<'_>, cost: u32, now: Timestamp) -> Result<(), Refusal> {
-        let shard = self.shard(key);
+        let hash = self.spread.hash_one(key);
+        if let Some(taken) = self.known.with(key, hash, |cell, law| take(cell, law, cost, now)) {
+            return taken;
+        }
+        let shard = self.shard_of(hash);
         {
             let table = shard.read();
             if let Some(cell) = table.find(key) {
+                self.known.learn(key, hash, cell, table.rules.law);
                 return take(cell, table.rules.law, cost, now);
             }
         }
@@ -123,7 +132,7 @@ impl Keys {
             return Some(take(cell, rules.law, cost, now));
         }
         self.reserve(rules.max_keys)?;
-        let cell = Cell::new(rules.law.count, rules.spent_at);
+        let cell = Arc::new(Cell::new(rules.law.count, rules.spent_at));
         Some(take(table.cells.entry(key.into()).or_insert(cell), rules.law, cost, now))
     }
 
@@ -141,8 +150,14 @@ impl Keys {
     pub(super) fn set_rules(&self, rules: Rules, now: Timestamp) {
         for shard in &self.shards {
             let mut table = shard.write();
+            self.known.forget();
             if table.rules.law.count != rules.law.count {
-                table.cells.values_mut().for_each(|cell| cell.recount(rules.law.count, now));
+                for cell in table.cells.values_mut() {
+                    // Nobody learns a key of a locked shard, and this one is locked.
+                    let cell = Arc::get_mut(cell);
+                    assert!(cell.is_some(), "a cell is used under a lock only");
+                    cell.into_iter().for_each(|cell| cell.recount(rules.law.count, now));
+                }
             }
             table.rules = rules;
         }
@@ -153,7 +168,7 @@ impl Keys {
     pub(super) fn put(&self, key: LimitKey<'_>, cell: Cell) {
         let mut table = self.shard(key).write();
         if table.find(key).is_none() && self.reserve(table.rules.max_keys).is_some() {
-            table.cells.insert(key.into(), cell);
+            table.cells.insert(key.into(), Arc::new(cell));
         }
     }
 
@@ -176,7 +191,10 @@ impl Keys {
     }
 
     fn shard(&self, key: LimitKey<'_>) -> &Shard {
-        let hash = self.spread.hash_one(key);
+        self.shard_of(self.spread.hash_one(key))
+    }
+
+    fn shard_of(&self, hash: u64) -> &Shard {
         let [first, ..] = &self.shards;
         self.shards.get(hash as usize % SHARDS).unwrap_or(first)
     }
@@ -202,7 +220,10 @@ impl Keys {
         }
         let (before, mut gone, mut next) = (self.count.load(Ordering::Acquire), 0, i64::MAX);
         for shard in &self.shards {
-            let (removed, soonest) = shard.write().remove_full(now);
+            let mut table = shard.write();
+            self.known.forget();
+            let (removed, soonest) = table.remove_full(now);
+            drop(table);
             self.count.fetch_sub(removed, Ordering::AcqRel);
             gone += removed;
             next = next.min(soonest);
@@ -229,7 +250,7 @@ impl Shard {
 }
 
 impl Table {
-    fn find(&self, key: LimitKey<'_>) -> Option<&Cell> {
+    fn find(&self, key: LimitKey<'_>) -> Option<&Arc<Cell>> {
         self.cells.get(&key as &dyn AsKey)
     }
 

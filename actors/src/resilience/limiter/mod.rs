@@ -29,6 +29,7 @@ mod core;
 mod error;
 mod key;
 mod keys;
+mod known;
 mod law;
 mod options;
 mod registry;

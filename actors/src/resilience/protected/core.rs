@@ -39,7 +39,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) layers: RwLock<Arc<Layers>>,
     /// Held by who changes the layers.
-    changing: Mutex<()>,
+    pub(super) changing: Mutex<()>,
     /// Kept whatever the layers are: what the other side asked for.
     pub(super) backoff: BackoffWindow,
     pub(super) retry_stats: Arc<RetryStats>,

@@ -45,6 +45,7 @@ mod options;
 mod registry;
 mod run;
 mod settings;
+mod snapshot;
 mod stats;
 
 #[cfg(test)]
@@ -63,4 +64,5 @@ pub use log::{LayerChange, LayerTransition, PROTECTED_LOG_SIZE};
 pub use options::{FallbackRoute, OptionsFault, ProtectedOptions, ProtectedOptionsError};
 pub use registry::{ProtectedServices, ServiceNotFound, ServicesError};
 pub use settings::{PROTECTED_MAX, PROTECTED_NAME_MAX_BYTES, ProtectedSettings};
+pub use snapshot::ProtectedSnapshot;
 pub use stats::ProtectedStats;

@@ -120,8 +120,18 @@ impl ProtectedServices {
     /// # Errors
     /// [`ServicesError`]: nothing changed.
     pub fn configure(&self, settings: &ProtectedSettings) -> Result<(), ServicesError> {
+        self.configure_with(settings, |_| ())
+    }
+
+    /// As [`Self::configure`]; `ready` is given each service that is new, under its options, before anybody finds it.
+    pub(crate) fn configure_with(
+        &self,
+        settings: &ProtectedSettings,
+        ready: impl Fn(&Protected),
+    ) -> Result<(), ServicesError> {
         let _configuring = self.configuring.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = self.table();
+        let known = self.table();
+        let mut table = known.clone();
         for (name, options) in settings.iter() {
             checked_name(name)?;
             options.validate(name)?;
@@ -138,6 +148,9 @@ impl ProtectedServices {
             let other = options.fallback.as_ref().and_then(|route| table.get(&*route.service)).cloned();
             if let Some(service) = table.get(name) {
                 service.put(options.clone(), other)?;
+            }
+            if let Some(service) = table.get(name).filter(|_| !known.contains_key(name)) {
+                ready(service);
             }
         }
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;

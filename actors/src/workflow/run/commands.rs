@@ -2,7 +2,7 @@
 
 use super::advance::Turn;
 use super::codes::StepCode;
-use super::effect::{RunEffect, TimerId};
+use super::effect::{EVENTS_MAX, RunEffect, TimerId};
 use super::event::{EndCause, RetryScope, RunError, RunEvent, clipped};
 use super::input::{AttemptId, IllegalTransition, RunInput, RunRejection};
 use super::state::{Phase, RunState};
@@ -32,6 +32,7 @@ impl Turn<'_> {
                 let workers = self.new_workers(workers);
                 self.apply(RunEvent::RunResumed { workers, retry: None, at_us: self.now_us });
             }
+            RunInput::LookAgain => self.look_again(),
             RunInput::Cancel => {
                 let undo = self.def.compensates_on_cancel() && self.is_live();
                 self.end(EndCause::Cancelled, undo);
@@ -51,7 +52,8 @@ impl Turn<'_> {
             | RunInput::AttemptEnded { .. }
             | RunInput::CapabilityAwaited { .. }
             | RunInput::CapabilityFound { .. }
-            | RunInput::TimerFired { .. } => return Ok(()),
+            | RunInput::TimerFired { .. }
+            | RunInput::LookAgain => return Ok(()),
             RunInput::Start { .. } => phase == Phase::Pending,
             RunInput::Recovered { .. } | RunInput::CrashLooped { .. } => live,
             RunInput::Pause => phase == Phase::Running,
@@ -177,6 +179,20 @@ impl Turn<'_> {
             }
         }
         self.apply(RunEvent::RunParked { reason: clipped(reason, REASON_MAX).to_owned() });
+    }
+
+    /// The timers of what waits for a breaker are due, as many as a decision holds; those of the others stay.
+    fn look_again(&mut self) {
+        let waiting: Vec<u32> = self.state.kept.behind_breaker.iter().copied().take(EVENTS_MAX).collect();
+        for step in waiting {
+            self.effect(RunEffect::ClearTimer(TimerId::Retry(step)));
+            self.timer_fired(TimerId::Retry(step));
+        }
+        let undoing = self.state.kept.undoing.as_ref().filter(|undoing| undoing.behind_breaker);
+        if let Some(step) = undoing.map(|undoing| undoing.step) {
+            self.effect(RunEffect::ClearTimer(TimerId::UndoRetry(step)));
+            self.timer_fired(TimerId::UndoRetry(step));
+        }
     }
 
     fn timer_fired(&mut self, timer: TimerId) {

@@ -51,6 +51,9 @@ pub enum RunInput {
         /// New number of workers, if it changed.
         workers: Option<u32>,
     },
+    /// A breaker was closed by hand: steps that wait for one look again at once. A run in which none waits is told
+    /// nothing new.
+    LookAgain,
     /// End the run.
     Cancel,
     /// Go on after the run failed or was parked.
@@ -78,6 +81,7 @@ impl RunInput {
             Self::TimerFired { .. } => "fire a timer of",
             Self::Pause => "pause",
             Self::Resume { .. } => "resume",
+            Self::LookAgain => "look again in",
             Self::Cancel => "cancel",
             Self::Retry { .. } => "retry",
             Self::CrashLooped { .. } => "park",

@@ -107,3 +107,20 @@ fn a_compensation_behind_an_open_breaker_waits_for_it_too() {
     run.undo(0, 4, AttemptResult::Completed(Value::Null));
     assert_eq!(run.state.status(), RunStatus::Compensated);
 }
+
+#[test]
+fn a_step_that_is_told_that_a_breaker_is_closed_looks_at_once() {
+    let (mut run, _) = Run::new(chain().build(), 1, Value::Null);
+    assert_eq!(run.tell(RunInput::LookAgain).unwrap(), Decision::default(), "nothing waits");
+    run.end(0, 1, refused(Some(60_000)));
+    let told = run.tell(RunInput::LookAgain).unwrap();
+    assert_eq!(told.effects[0], RunEffect::ClearTimer(TimerId::Retry(0)));
+    assert_eq!(told.events, [RunEvent::RetryDue { step: 0 }, start(0, 2)]);
+    assert_eq!(run.tell(RunInput::TimerFired { timer: TimerId::Retry(0) }).unwrap(), Decision::default());
+    // A back-off of its own is none of the breaker's business.
+    let retry = RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
+    let (mut run, _) =
+        Run::new(Definition::builder("x").step(Step::new("a").retry(retry)).build(), 1, Value::Null);
+    run.fail(0, 1);
+    assert_eq!(run.tell(RunInput::LookAgain).unwrap(), Decision::default());
+}
