@@ -23,6 +23,7 @@ use super::{
     partition::Partition,
     refusal::QueueRefusal,
     rows::payload_row,
+    taker::bit,
 };
 use crate::{
     entity::{CallOptions, EntityAddress, Transaction},
@@ -47,13 +48,13 @@ pub struct Queue {
     state: Arc<Known>,
 }
 
-/// Jobs leased, and when there may be more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leased {
-    /// The jobs.
-    pub work: Vec<Work>,
-    /// When the next one may become ready by itself, if fewer were leased than wanted.
-    pub next: Option<Timestamp>,
+/// Jobs leased from one partition.
+pub(super) struct Leased {
+    pub(super) work: Vec<Work>,
+    /// Jobs granted: those that were cancelled since are not among the work.
+    pub(super) granted: usize,
+    /// When the next one may become ready by itself, if fewer were granted than wanted.
+    pub(super) next: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -193,7 +194,7 @@ impl Queue {
         let by = job.key.as_ref().or(job.unique.as_ref().map(|unique| &unique.key));
         let number = match by {
             Some(key) => u64::from(crc32c::crc32c(key.as_bytes())),
-            None => self.state.turn.fetch_add(1, Ordering::Relaxed),
+            None => self.next_turn(),
         };
         u16::try_from(number % u64::from(partitions.max(1))).unwrap_or(0)
     }
@@ -206,35 +207,35 @@ impl Queue {
     /// # Cancel safety
     /// Dropped while it waits, jobs may be leased; they come back when the lease runs out.
     pub async fn lease(&self, request: LeaseRequest) -> Result<Vec<Work>, QueueError> {
-        Ok(self.lease_next(request).await?.work)
-    }
-
-    /// [`Self::lease`], with the time to look again.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::lease`].
-    pub async fn lease_next(&self, request: LeaseRequest) -> Result<Leased, QueueError> {
         let partitions = self.partitions().await?;
-        let first = self.state.turn.fetch_add(1, Ordering::Relaxed);
-        let mut leased = Leased::default();
+        let first = self.next_turn();
+        let mut work = Vec::new();
         for step in 0..u64::from(partitions) {
             let partition = u16::try_from((first + step) % u64::from(partitions)).unwrap_or(0);
-            let n = request.n.saturating_sub(leased.work.len());
+            let n = request.n.saturating_sub(work.len());
             if n == 0 && step > 0 {
                 break;
             }
-            let command = QueueCommand::Lease(LeaseRequest { n, ..request.clone() });
-            let QueueReply::Leased(granted) = self.ask(partition, command).await? else {
-                return Err(unexpected());
-            };
-            leased.work.extend(self.with_payloads(partition, granted.jobs).await?);
-            let next = granted.next_us.map(Timestamp);
-            leased.next = leased.next.into_iter().chain(next).min();
+            work.extend(self.lease_in(partition, LeaseRequest { n, ..request.clone() }).await?.work);
         }
-        Ok(leased)
+        Ok(work)
+    }
+
+    /// Leases jobs of one partition.
+    pub(super) async fn lease_in(&self, partition: u16, request: LeaseRequest) -> Result<Leased, QueueError> {
+        let QueueReply::Leased(granted) = self.ask(partition, QueueCommand::Lease(request)).await? else {
+            return Err(unexpected());
+        };
+        let (count, next) = (granted.jobs.len(), granted.next_us.map(Timestamp));
+        Ok(Leased { work: self.with_payloads(partition, granted.jobs).await?, granted: count, next })
+    }
+
+    pub(super) fn next_turn(&self) -> u64 {
+        self.state.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.env.now()
     }
 
     async fn with_payloads(&self, partition: u16, jobs: Vec<GrantedJob>) -> Result<Vec<Work>, QueueError> {
@@ -409,11 +410,12 @@ impl Queue {
         }
         let mut transaction = Transaction::new();
         let meaning = commands.first().map_or(Meaning::Quiet, |(_, command)| Meaning::of(command));
+        let marks = commands.iter().fold(0, |marks, (partition, _)| marks | bit(*partition));
         for (partition, command) in commands {
             transaction.add(self.partition_name(partition)?, Bytes::from(encode(&command)?));
         }
         let replies = transaction.run(&self.env).await.map_err(QueueError::of_call)?;
-        self.env.bells().applied(&self.name, meaning);
+        self.env.bells().applied(&self.name, marks, meaning);
         replies.iter().map(|reply| decode(reply).map_err(QueueError::from)).collect()
     }
 
@@ -427,7 +429,7 @@ impl Queue {
         loop {
             let failure = match address.call_as(&ticket, payload.clone(), CallOptions::default()).await {
                 Ok(reply) => {
-                    self.env.bells().applied(&self.name, meaning);
+                    self.env.bells().applied(&self.name, bit(partition), meaning);
                     return Ok(decode(&reply)?);
                 }
                 Err(failure) => failure,

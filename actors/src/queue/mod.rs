@@ -1,7 +1,8 @@
 //! Persistent queues: a partition is an entity, a job is a row of it.
 //!
 //! Knows no activity and no worker's code. `partition` and `ready` are the state, `decide`, `lease` and `dead` what is
-//! decided on it, all of it pure; `machine` puts it behind an entity, [`Queue`] is the handle.
+//! decided on it, all of it pure; `machine` puts it behind an entity, [`Queue`] is the handle,
+//! [`Taker`] what workers take jobs with.
 
 mod bells;
 mod command;
@@ -21,6 +22,7 @@ mod ready;
 mod refusal;
 mod rows;
 mod stats;
+mod taker;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +34,7 @@ pub use self::{
     },
     config::{QUEUE_BATCH_MAX, QUEUE_JOBS_MAX, QUEUE_PARTITIONS_MAX, QueueConfig, Rate},
     error::QueueError,
-    handle::{Leased, Queue},
+    handle::Queue,
     job::{
         Happening, JOB_HISTORY_MAX, JOB_TEXT_MAX_BYTES, JOB_WORD_MAX_BYTES, Job, JobState, JobStatus, Lease,
         NewJob, RunAt, Unique,
@@ -44,4 +46,5 @@ pub use self::{
     partition::{Partition, Tally},
     refusal::QueueRefusal,
     stats::QueueStats,
+    taker::Taker,
 };

@@ -8,12 +8,10 @@ use super::{actor::TaskAgentMsg, job::JOB_DRAINED, pool::PoolShared};
 use crate::{
     env::Env,
     health::Vital,
-    queue::{Bell, LeaseRequest, QUEUE_BATCH_MAX, Queue, Release, Work},
+    queue::{LeaseRequest, QUEUE_BATCH_MAX, Queue, Release, Taker, Work},
     task::{ActorGuard, TaskScope},
 };
 
-/// An idle dispatcher looks this often, whatever wakes it.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Pause after the queue did not answer.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
@@ -39,8 +37,7 @@ pub struct TaskPoolLife {
 struct Dispatcher {
     env: Arc<Env>,
     pool: Arc<PoolShared>,
-    queue: Queue,
-    bell: Arc<Bell>,
+    taker: Taker,
     vital: Vital,
 }
 
@@ -56,10 +53,9 @@ impl Actor for TaskPoolActor {
     ) -> Result<TaskPoolLife, ActorProcessingErr> {
         let TaskPoolArgs { env, pool } = args;
         let scope = env.tasks().child(format!("task-pool/{}", pool.name()));
-        let name: Arc<str> = Arc::from(pool.config.queue.as_str());
+        let any_kind = pool.config.types.iter().any(|task| task.kind.is_none());
         let dispatcher = Dispatcher {
-            queue: Queue::new(&env, &name)?,
-            bell: env.bells().of(&name),
+            taker: Taker::new(Queue::new(&env, &pool.config.queue)?, any_kind),
             vital: env.vitals().begin(&format!("task-pool/{}", pool.name())),
             env: Arc::clone(&env),
             pool,
@@ -95,9 +91,9 @@ impl Actor for TaskPoolActor {
 
 impl Dispatcher {
     /// Dispatches as long as it is polled.
-    async fn work(self) {
+    async fn work(mut self) {
         let life = u64::try_from(self.env.began().0).unwrap_or(0);
-        while let Err(error) = self.queue.release_worker(self.pool.name(), life).await {
+        while let Err(error) = self.taker.queue().release_worker(self.pool.name(), life).await {
             self.vital.degraded(error.to_string());
             tokio::time::sleep(TRY_AGAIN).await;
         }
@@ -116,7 +112,7 @@ impl Dispatcher {
         }
     }
 
-    async fn take(&self, free: usize, life: u64) {
+    async fn take(&mut self, free: usize, life: u64) {
         let named = self.pool.config.types.iter().map(|task| task.kind.as_deref().map(Arc::from));
         // One type for every kind: any.
         let kinds: Option<Vec<Arc<str>>> = named.collect();
@@ -127,29 +123,20 @@ impl Dispatcher {
             n: free,
             lease_ms: self.pool.config.lease_ms,
         };
-        let leased = match self.queue.lease_next(request).await {
-            Ok(leased) => leased,
+        let taken = match self.taker.take(request).await {
+            Ok(taken) => taken,
             Err(error) => {
                 self.vital.degraded(error.to_string());
                 return tokio::time::sleep(TRY_AGAIN).await;
             }
         };
         self.vital.up();
-        let (full, none) = (leased.work.len() == free, leased.work.is_empty());
-        for work in leased.work {
+        if taken.is_empty() {
+            return self.taker.until_ready().await;
+        }
+        for work in taken {
             if let Some(work) = self.pool.give(work, self.env.now(), self.env.next_seed()) {
                 self.give_back(work).await;
-            }
-        }
-        if full {
-            // There may be more than this pool can take.
-            self.bell.ring();
-        }
-        if none {
-            let pause = leased.next.map_or(LOOK_EVERY, |at| at.since(self.env.now()).min(LOOK_EVERY));
-            tokio::select! {
-                () = self.bell.ready() => {}
-                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -158,7 +145,7 @@ impl Dispatcher {
     async fn give_back(&self, work: Work) {
         let (job, fence) = (work.id.seq, work.lease.fence);
         let release = Release { job, fence, code: JOB_DRAINED.to_owned(), after_ms: 0 };
-        if let Err(error) = self.queue.release(work.id.partition, vec![release]).await {
+        if let Err(error) = self.taker.queue().release(work.id.partition, vec![release]).await {
             // Its lease runs out.
             self.vital.degraded(error.to_string());
         }
