@@ -12,10 +12,12 @@ mod dead;
 mod decide;
 mod error;
 mod handle;
+mod histogram;
 mod job;
 mod lease;
 mod look;
 mod machine;
+mod meter;
 mod names;
 mod partition;
 mod ready;
@@ -35,6 +37,7 @@ pub use self::{
     config::{QUEUE_BATCH_MAX, QUEUE_JOBS_MAX, QUEUE_PARTITIONS_MAX, QueueConfig, Rate},
     error::QueueError,
     handle::Queue,
+    histogram::TimeHistogram,
     job::{
         Happening, JOB_HISTORY_MAX, JOB_TEXT_MAX_BYTES, JOB_WORD_MAX_BYTES, Job, JobState, JobStatus, Lease,
         NewJob, RunAt, Unique,
@@ -42,9 +45,10 @@ pub use self::{
     lease::{LEASE_EXPIRED, LEASE_RELEASED},
     look::JobView,
     machine::queue_kind,
+    meter::{Flow, QUEUE_KEYS_COUNTED, QUEUE_RATE_SECONDS, QueueFlow},
     names::{JobEnqueued, JobId, Work},
     partition::{Partition, Tally},
     refusal::QueueRefusal,
-    stats::QueueStats,
+    stats::{QueueMetrics, QueueStats},
     taker::Taker,
 };

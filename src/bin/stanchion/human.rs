@@ -35,6 +35,8 @@ pub(crate) enum Human {
     Limiters(bool),
     /// Queues, one a row; a head comes before the first.
     Queues(bool),
+    /// A queue and its keys in numbers, one a row; a head comes before the first.
+    QueueStats(bool),
     /// The id of a job.
     Id,
     /// A job.
@@ -125,6 +127,17 @@ impl Human {
                 let cells = [&*text("name"), pending, delayed, running, done, dead, &oldest, state];
                 headed(begun, &head, &wide(&cells))
             }
+            Self::QueueStats(begun) => {
+                let head = ["KEY", "DONE", "FAILED", "RETRIED", "EXPIRED", "WAIT P99", "RUN P99", "DONE/S"];
+                let counts = ["done", "failed", "retried", "expired"].map(text);
+                let [done, failed, retried, expired] = &counts;
+                let key = if value.get("key").is_some() { text("key") } else { "(all)".to_owned() };
+                let (wait, run) = (ms(value.get("wait_p99_ms")), ms(value.get("run_p99_ms")));
+                let rate = value.get("done_per_s").and_then(Value::as_f64);
+                let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+                let cells = [&*key, done, failed, retried, expired, &wait, &run, &rate];
+                headed(begun, &wide(&head), &wide(&cells))
+            }
             Self::Nodes(begun) => {
                 let head = row(&["NODE", "STATE", "SILENT", "ADDRESS", "LIFE"]);
                 let silent = match value.get("silent_ms").and_then(Value::as_u64) {
@@ -170,6 +183,10 @@ impl Human {
 }
 
 /// A value without quotes; control characters cannot reach the terminal.
+fn ms(value: Option<&Value>) -> String {
+    format!("{:.1} ms", value.and_then(Value::as_f64).unwrap_or(0.0))
+}
+
 fn clean(value: Option<&Value>) -> String {
     let text = match value {
         None | Some(Value::Null) => "-".to_owned(),
