@@ -17,6 +17,8 @@
 mod agents;
 mod bare;
 mod baseline;
+#[cfg(feature = "http")]
+mod connections;
 mod drive;
 mod memory;
 mod open_loop;
@@ -97,6 +99,8 @@ fn main() {
         volatile::run(&lab).await;
         policies::run(&lab).await;
         queues::run(&lab).await;
+        #[cfg(feature = "http")]
+        connections::run(&lab).await;
         reopen::run(&lab).await;
     });
     memory::run(&lab);

@@ -9,7 +9,7 @@ use stanchion::{
     port::memory::MemoryStore,
     queue::{
         Ack, DeadEdit, DeadFilter, JobEnqueued, JobStatus, LeaseRequest, Nack, NewJob, Queue, QueueConfig,
-        QueueError, QueueRefusal, RunAt, Settled, Work,
+        QueueError, QueueRefusal, RunAt, Settled, Taker, Work,
     },
 };
 use stanchion_actors::entity::TimersMsg;
@@ -239,5 +239,69 @@ async fn a_full_queue_a_large_payload_and_a_strange_name_are_refused() {
     assert_eq!(cancelled, Settled::Cancelled);
     let largest = queue.enqueue(vec![NewJob::new("noop", vec![0; 1024 * 1024])]).await.unwrap();
     assert!(matches!(largest[0], JobEnqueued::New(_)));
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_queue_did_is_counted_with_its_times_and_by_key() {
+    let (store, clock) = (MemoryStore::new(), Arc::new(ManualClock::at(START)));
+    let system = open_at(&store, &clock).await;
+    let queue = system.queue("q").unwrap();
+    let retry = stanchion::resilience::retry::RetryPolicy { initial_interval_ms: 1, ..Default::default() };
+    queue.configure(QueueConfig { partitions: 3, retry, ..QueueConfig::default() }).await.unwrap();
+    let of = |key: &str| NewJob { key: Some(Arc::from(key)), ..jobs(1).remove(0) };
+    queue.enqueue(vec![of("ann"), of("bob"), of("cleo")]).await.unwrap();
+    clock.advance(Duration::from_secs(2));
+    let work = lease(&queue, 3).await;
+    clock.advance(Duration::from_secs(1));
+    let by = |key: &str| work.iter().find(|work| work.lease.key.as_deref() == Some(key)).unwrap();
+    ack(&queue, by("ann")).await.unwrap();
+    nack(&queue, by("bob"), Failure::retryable("x", "")).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    assert!(!lease(&queue, 10).await.is_empty(), "what is overdue is taken back");
+    let metrics = queue.metrics().await.unwrap();
+    let all = &metrics.flow.all;
+    assert_eq!(
+        (all.started, all.done, all.failed, all.retried, all.expired, all.released),
+        (5, 1, 1, 1, 1, 0)
+    );
+    assert_eq!((all.wait.count(), all.run.count(), all.run.max()), (5, 2, Duration::from_secs(1)));
+    let (half, most) = (all.wait.quantile(0.5), all.wait.max());
+    assert!(half >= Duration::from_secs(2) && half <= Duration::from_millis(2_500), "{half:?}");
+    assert!(most >= Duration::from_secs(59) && most < Duration::from_secs(60), "the retry waited: {most:?}");
+    assert_eq!(metrics.flow.keys["ann"].done, 1);
+    assert_eq!((metrics.flow.keys["bob"].retried, metrics.flow.keys["cleo"].expired), (1, 1));
+    let counters = metrics.counters();
+    assert_eq!((counters.count("depth"), counters.count("done"), counters.count("expired")), (2, 1, 1));
+    assert_eq!(counters.count("done_per_1000_s"), 0, "it was done more than a minute ago");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takers_ask_where_jobs_may_be_and_leave_the_rest_to_the_next() {
+    let (store, clock) = (MemoryStore::new(), Arc::new(ManualClock::at(START)));
+    let system = open_at(&store, &clock).await;
+    let queue = system.queue("q").unwrap();
+    queue.configure(QueueConfig { partitions: 8, ..QueueConfig::default() }).await.unwrap();
+    let (mut one, mut other) = (Taker::new(queue.clone(), true), Taker::new(queue.clone(), true));
+    for taker in [&mut one, &mut other] {
+        assert!(taker.take(request(8)).await.unwrap().is_empty(), "nothing is there yet");
+    }
+    queue.enqueue(jobs(16)).await.unwrap();
+    let mut taken = one.take(request(3)).await.unwrap().len();
+    assert!((1..=3).contains(&taken), "{taken}");
+    while taken < 16 {
+        other.until_ready().await;
+        taken += other.take(request(5)).await.unwrap().len();
+    }
+    let mut picky = Taker::new(queue.clone(), false);
+    picky.take(request(8)).await.unwrap();
+    let delayed = NewJob { run_at: RunAt::After(1_500), ..jobs(1).remove(0) };
+    queue.enqueue(vec![delayed]).await.unwrap();
+    for taker in [&mut one, &mut picky] {
+        assert!(taker.take(request(8)).await.unwrap().is_empty(), "it is not due");
+    }
+    clock.advance(Duration::from_millis(1_500));
+    assert_eq!(picky.take(request(8)).await.unwrap().len(), 1, "its time is known, and nobody rang");
     stop(system).await;
 }
