@@ -2,96 +2,34 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ractor::{Actor, ActorProcessingErr, ActorRef};
-
-use super::{actor::TaskAgentMsg, job::JOB_DRAINED, pool::PoolShared};
+use super::{job::JOB_DRAINED, pool::PoolShared};
 use crate::{
     env::Env,
     health::Vital,
-    queue::{LeaseRequest, QUEUE_BATCH_MAX, Queue, Release, Taker, Work},
-    task::{ActorGuard, TaskScope},
+    queue::{LeaseRequest, QUEUE_BATCH_MAX, Queue, QueueError, Release, Taker, Work},
 };
 
 /// Pause after the queue did not answer.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
-/// Dispatches the jobs of one pool.
-#[derive(Debug)]
-pub struct TaskPoolActor;
-
-/// What it is started with.
-#[derive(Clone, Debug)]
-pub struct TaskPoolArgs {
-    /// The environment.
-    pub env: Arc<Env>,
-    /// The pool, through all its lives.
-    pub pool: Arc<PoolShared>,
-}
-
-/// State of the actor.
-pub struct TaskPoolLife {
-    scope: TaskScope,
-    _counted: ActorGuard,
-}
-
-struct Dispatcher {
+/// Dispatches the jobs of one pool in one life of its actor.
+pub(super) struct Dispatcher {
     env: Arc<Env>,
     pool: Arc<PoolShared>,
     taker: Taker,
     vital: Vital,
 }
 
-impl Actor for TaskPoolActor {
-    type Msg = TaskAgentMsg;
-    type State = TaskPoolLife;
-    type Arguments = TaskPoolArgs;
-
-    async fn pre_start(
-        &self,
-        myself: ActorRef<TaskAgentMsg>,
-        args: TaskPoolArgs,
-    ) -> Result<TaskPoolLife, ActorProcessingErr> {
-        let TaskPoolArgs { env, pool } = args;
-        let scope = env.tasks().child(format!("task-pool/{}", pool.name()));
-        let any_kind = pool.config.types.iter().any(|task| task.kind.is_none());
-        let dispatcher = Dispatcher {
-            taker: Taker::new(Queue::new(&env, &pool.config.queue)?, any_kind),
-            vital: env.vitals().begin(&format!("task-pool/{}", pool.name())),
-            env: Arc::clone(&env),
-            pool,
-        };
-        let work = scope.spawn("task-pool", dispatcher.work())?;
-        scope.spawn("task-pool-watch", async move {
-            let why = work.await.err().map_or_else(|| "it ended".to_owned(), |end| end.to_string());
-            // The actor may be gone already.
-            let _ = myself.cast(TaskAgentMsg::Ended(why));
-        })?;
-        Ok(TaskPoolLife { scope, _counted: env.tasks().actor("task-pool") })
-    }
-
-    async fn handle(
-        &self,
-        _myself: ActorRef<TaskAgentMsg>,
-        message: TaskAgentMsg,
-        _state: &mut TaskPoolLife,
-    ) -> Result<(), ActorProcessingErr> {
-        let TaskAgentMsg::Ended(why) = message;
-        Err(why.into())
-    }
-
-    async fn post_stop(
-        &self,
-        _myself: ActorRef<TaskAgentMsg>,
-        state: &mut TaskPoolLife,
-    ) -> Result<(), ActorProcessingErr> {
-        state.scope.end();
-        Ok(())
-    }
-}
-
 impl Dispatcher {
+    pub(super) fn new(env: &Arc<Env>, pool: Arc<PoolShared>) -> Result<Self, QueueError> {
+        let any_kind = pool.config.types.iter().any(|task| task.kind.is_none());
+        let taker = Taker::new(Queue::new(env, &pool.config.queue)?, any_kind);
+        let vital = env.vitals().begin(&format!("task-pool/{}", pool.name()));
+        Ok(Self { env: Arc::clone(env), pool, taker, vital })
+    }
+
     /// Dispatches as long as it is polled.
-    async fn work(mut self) {
+    pub(super) async fn work(mut self) {
         let life = u64::try_from(self.env.began().0).unwrap_or(0);
         while let Err(error) = self.taker.queue().release_worker(self.pool.name(), life).await {
             self.vital.degraded(error.to_string());
