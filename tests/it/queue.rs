@@ -1,7 +1,12 @@
 //! Persistent queues through a system, on both stores, against a clock set by hand.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use stanchion::{
     Failure, System,
     clock::ManualClock,
@@ -303,5 +308,61 @@ async fn takers_ask_where_jobs_may_be_and_leave_the_rest_to_the_next() {
     }
     clock.advance(Duration::from_millis(1_500));
     assert_eq!(picky.take(request(8)).await.unwrap().len(), 1, "its time is known, and nobody rang");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_enqueued_at_once_share_entries_and_each_caller_has_its_own_answer() {
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let queue = system.queue("q").unwrap();
+    queue.configure(QueueConfig { max: 150, ..QueueConfig::default() }).await.unwrap();
+    assert_eq!(queue.partitions().await.unwrap(), 1);
+    let before = system.store_stats().entries;
+    let enqueue = |jobs| {
+        let queue = queue.clone();
+        async move { queue.enqueue(jobs).await }
+    };
+    let answers = join_all((0..100).map(|_| enqueue(jobs(1)))).await;
+    let mut ids: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()[0].id().seq).collect();
+    assert!(ids.is_sorted(), "in the order in which they came");
+    ids.dedup();
+    assert_eq!(ids.len(), 100);
+    let entries = system.store_stats().entries - before;
+    assert!(entries <= 3, "one for the first, and those that came meanwhile together: {entries}");
+
+    // What one of them asks for in vain is refused to it alone.
+    let large = vec![NewJob::new("noop", vec![0; 1024 * 1024 + 1])];
+    let wishes = (0..60).map(|n| if n == 30 { large.clone() } else { jobs(1) });
+    let answers = join_all(wishes.map(enqueue)).await;
+    for (n, answer) in answers.iter().enumerate() {
+        match answer {
+            Err(QueueError::Refused(QueueRefusal::TooLarge { .. })) => assert_eq!(n, 30),
+            Err(QueueError::Refused(QueueRefusal::QueueFull { size: 150, max: 150 })) => assert!(n > 50),
+            Err(error) => panic!("{n}: {error}"),
+            Ok(enqueued) => assert!(n != 30 && n <= 50 && enqueued.len() == 1, "{n}"),
+        }
+    }
+    let stats = queue.stats().await.unwrap();
+    assert!(stats.is_conserved() && stats.pending == 150, "{stats:?}");
+    stop(system).await;
+}
+
+#[tokio::test]
+async fn who_goes_away_while_it_enqueues_keeps_nobody_waiting() {
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let queue = system.queue("q").unwrap();
+    queue.configure(QueueConfig::default()).await.unwrap();
+    assert_eq!(queue.partitions().await.unwrap(), 1);
+    for _ in 0..50 {
+        let (first, second) = (queue.clone(), queue.clone());
+        let mut first = Box::pin(async move { first.enqueue(jobs(1)).await });
+        let mut second = Box::pin(async move { second.enqueue(jobs(1)).await });
+        // Both have begun, in this order; then the first one is gone.
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut nobody).is_pending());
+        assert!(second.as_mut().poll(&mut nobody).is_pending());
+        drop(first);
+        assert_eq!(second.await.unwrap().len(), 1);
+    }
     stop(system).await;
 }

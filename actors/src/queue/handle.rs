@@ -16,10 +16,10 @@ use super::{
     command::{
         Ack, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND, QueueCommand, QueueReply, Release, Settled,
     },
-    config::{QUEUE_BATCH_MAX, QueueConfig},
+    config::QueueConfig,
     error::QueueError,
-    job::NewJob,
-    names::{JobEnqueued, JobId, Work},
+    gather::Gather,
+    names::{JobId, Work},
     partition::Partition,
     refusal::QueueRefusal,
     rows::payload_row,
@@ -33,8 +33,6 @@ use crate::{
     store::{CodecError, decode, encode},
 };
 
-/// Largest sum of payloads in one entry, unless it is of a single job.
-const BATCH_BYTES: usize = 1024 * 1024;
 /// Asked again, under the same ticket, when it is not known whether a command was applied, or it was not.
 const ASK_AGAIN: u32 = 4;
 /// Pause before asking again.
@@ -45,7 +43,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(25);
 pub struct Queue {
     pub(super) env: Arc<Env>,
     pub(super) name: Arc<str>,
-    state: Arc<Known>,
+    pub(super) state: Arc<Known>,
 }
 
 /// Jobs leased from one partition.
@@ -58,10 +56,11 @@ pub(super) struct Leased {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// Partitions; 0: not asked yet.
-    partitions: AtomicU16,
+    pub(super) partitions: AtomicU16,
     turn: AtomicU64,
+    pub(super) gather: Gather,
 }
 
 impl Queue {
@@ -136,67 +135,6 @@ impl Queue {
         let told = self.tell_partitions(partitions, &QueueCommand::Configure(config)).await;
         self.state.partitions.store(0, Ordering::Relaxed);
         told
-    }
-
-    /// Enqueues jobs and answers when they are durable. All of them, but for duplicates, or none; batches of more than
-    /// 256 jobs or 1 MiB are cut, and what was cut off before stays enqueued when a later one is refused.
-    ///
-    /// # Errors
-    /// [`QueueError`]; `QueueFull` when they do not fit.
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, the jobs may be enqueued.
-    pub async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<JobEnqueued>, QueueError> {
-        let mut outcomes = Vec::with_capacity(jobs.len());
-        for batch in batches(jobs) {
-            let partitions = self.partitions().await?;
-            match self.enqueue_batch(&batch, partitions).await {
-                Err(QueueError::Refused(QueueRefusal::Repartitioned(now))) => {
-                    self.state.partitions.store(now, Ordering::Relaxed);
-                    outcomes.extend(self.enqueue_batch(&batch, now).await?);
-                }
-                enqueued => outcomes.extend(enqueued?),
-            }
-        }
-        Ok(outcomes)
-    }
-
-    async fn enqueue_batch(&self, jobs: &[NewJob], partitions: u16) -> Result<Vec<JobEnqueued>, QueueError> {
-        let mut parts: Vec<(Vec<usize>, Vec<NewJob>)> = vec![Default::default(); usize::from(partitions)];
-        for (place, job) in jobs.iter().enumerate() {
-            if let Some(part) = parts.get_mut(usize::from(self.place(job, partitions))) {
-                part.0.push(place);
-                part.1.push(job.clone());
-            }
-        }
-        let mut places = Vec::new();
-        let mut commands = Vec::new();
-        for (partition, (at, jobs)) in (0..).zip(parts) {
-            if !jobs.is_empty() {
-                places.push((partition, at));
-                commands.push((partition, QueueCommand::Enqueue { jobs, partitions }));
-            }
-        }
-        let mut outcomes = vec![None; jobs.len()];
-        for ((partition, at), reply) in places.into_iter().zip(self.ask_together(commands).await?) {
-            let QueueReply::Enqueued(enqueued) = reply else { return Err(unexpected()) };
-            for (place, outcome) in at.into_iter().zip(enqueued) {
-                if let Some(slot) = outcomes.get_mut(place) {
-                    *slot = Some(JobEnqueued::of(partition, outcome));
-                }
-            }
-        }
-        outcomes.into_iter().collect::<Option<Vec<_>>>().ok_or_else(unexpected)
-    }
-
-    /// Which partition a job goes to: by its key, else by its unique key, else in turn.
-    fn place(&self, job: &NewJob, partitions: u16) -> u16 {
-        let by = job.key.as_ref().or(job.unique.as_ref().map(|unique| &unique.key));
-        let number = match by {
-            Some(key) => u64::from(crc32c::crc32c(key.as_bytes())),
-            None => self.next_turn(),
-        };
-        u16::try_from(number % u64::from(partitions.max(1))).unwrap_or(0)
     }
 
     /// Leases jobs and reads their payloads; a job that was cancelled in between is left out.
@@ -399,7 +337,10 @@ impl Queue {
     }
 
     /// Asks several partitions: all of them do it, or none.
-    async fn ask_together(&self, commands: Vec<(u16, QueueCommand)>) -> Result<Vec<QueueReply>, QueueError> {
+    pub(super) async fn ask_together(
+        &self,
+        commands: Vec<(u16, QueueCommand)>,
+    ) -> Result<Vec<QueueReply>, QueueError> {
         if let [(partition, _)] = commands.as_slice() {
             let partition = *partition;
             let mut replies = Vec::with_capacity(1);
@@ -452,24 +393,4 @@ impl Queue {
 
 pub(super) fn unexpected() -> QueueError {
     QueueError::Codec(CodecError::Decode("the reply is of another command".into()))
-}
-
-/// Cuts jobs into batches that fit one entry.
-fn batches(jobs: Vec<NewJob>) -> Vec<Vec<NewJob>> {
-    let mut batches: Vec<Vec<NewJob>> = Vec::new();
-    let mut bytes = 0;
-    for job in jobs {
-        let size = job.payload.len();
-        match batches.last_mut() {
-            Some(batch) if batch.len() < QUEUE_BATCH_MAX && bytes + size <= BATCH_BYTES => {
-                bytes += size;
-                batch.push(job);
-            }
-            _ => {
-                bytes = size;
-                batches.push(vec![job]);
-            }
-        }
-    }
-    batches
 }
