@@ -366,3 +366,24 @@ async fn who_goes_away_while_it_enqueues_keeps_nobody_waiting() {
     }
     stop(system).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taker_learns_of_more_partitions_and_of_fewer() {
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let (queue, workers) = (system.queue("q").unwrap(), system.queue("q").unwrap());
+    queue.configure(QueueConfig::default()).await.unwrap();
+    let mut taker = Taker::new(workers, true);
+    assert!(taker.take(request(8)).await.unwrap().is_empty());
+    for partitions in [64, 2] {
+        queue.configure(QueueConfig { partitions, ..QueueConfig::default() }).await.unwrap();
+        queue.enqueue(jobs(128)).await.unwrap();
+        let mut taken = 0;
+        while taken < 128 {
+            for work in taker.take(request(64)).await.unwrap() {
+                ack(&queue, &work).await.unwrap();
+                taken += 1;
+            }
+        }
+    }
+    stop(system).await;
+}

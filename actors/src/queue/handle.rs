@@ -100,13 +100,16 @@ impl Queue {
     /// Safe.
     pub async fn partitions(&self) -> Result<u16, QueueError> {
         match self.state.partitions.load(Ordering::Relaxed) {
-            0 => {
-                let config = self.config().await?;
-                self.state.partitions.store(config.partitions, Ordering::Relaxed);
-                Ok(config.partitions)
-            }
+            0 => self.partitions_anew().await,
             known => Ok(known),
         }
+    }
+
+    /// Number of its partitions, whatever is remembered of it.
+    pub(super) async fn partitions_anew(&self) -> Result<u16, QueueError> {
+        let partitions = self.config().await?.partitions;
+        self.state.partitions.store(partitions, Ordering::Relaxed);
+        Ok(partitions)
     }
 
     /// Its settings.

@@ -47,6 +47,11 @@ pub(super) fn bit(partition: u16) -> u64 {
     1_u64.checked_shl(u32::from(partition)).unwrap_or(0)
 }
 
+/// The bits of all partitions of a queue that has so many.
+fn below(count: u16) -> u64 {
+    bit(count).wrapping_sub(1)
+}
+
 impl Taker {
     /// One that has not looked yet. `any_kind`: whether its worker takes jobs of any kind.
     #[must_use]
@@ -69,10 +74,16 @@ impl Taker {
     /// # Cancel safety
     /// Dropped while it waits, jobs may be leased; they come back when the lease runs out.
     pub async fn take(&mut self, request: LeaseRequest) -> Result<Vec<Work>, QueueError> {
-        let count = self.queue.partitions().await?;
         let now = self.queue.now();
+        let mut count = self.queue.partitions().await?;
         let mut marks = Marks { desk: &self.desk, left: self.desk.take() };
-        if self.all_at <= now {
+        let all = self.all_at <= now;
+        if all || marks.left & !below(count) != 0 {
+            // Others may have changed their number.
+            count = self.queue.partitions_anew().await?;
+            self.next.retain(|partition, _| *partition < count);
+        }
+        if all {
             marks.left = u64::MAX;
             self.all_at = now.after(LOOK_EVERY);
         }
@@ -83,8 +94,7 @@ impl Taker {
         let first = u16::try_from(self.queue.next_turn() % u64::from(count.max(1))).unwrap_or(0);
         let in_turn = (first..count).chain(0..first).filter(|partition| marks.left & bit(*partition) != 0);
         let asked: Vec<u16> = in_turn.take(request.n).collect();
-        // Partitions beyond the last one, that a look at all marks.
-        marks.left &= (0..count).fold(0, |all, partition| all | bit(partition));
+        marks.left &= below(count);
         let share = request.n.checked_div(asked.len()).unwrap_or(0);
         let asks = asked.into_iter().map(|partition| {
             let request = LeaseRequest { n: share, ..request.clone() };

@@ -41,7 +41,7 @@ impl Peer for Stanchion {
         let queue = system.queue("jobs").expect("a name");
         let retry = stanchion::resilience::retry::RetryPolicy {
             initial_interval_ms: 1,
-            max_interval_ms: 1,
+            maximum_interval_ms: Some(1),
             ..Default::default()
         };
         let config = QueueConfig {

@@ -32,7 +32,7 @@ pub trait Peer: Clone + Send + Sync + 'static {
 }
 
 /// What became of jobs, as seen by those who do them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Tally {
     /// Jobs that fail at their first attempt: every tenth, if set.
     pub failing: AtomicBool,
