@@ -129,14 +129,7 @@ impl Human {
             }
             Self::QueueStats(begun) => {
                 let head = ["KEY", "DONE", "FAILED", "RETRIED", "EXPIRED", "WAIT P99", "RUN P99", "DONE/S"];
-                let counts = ["done", "failed", "retried", "expired"].map(text);
-                let [done, failed, retried, expired] = &counts;
-                let key = if value.get("key").is_some() { text("key") } else { "(all)".to_owned() };
-                let (wait, run) = (ms(value.get("wait_p99_ms")), ms(value.get("run_p99_ms")));
-                let rate = value.get("done_per_s").and_then(Value::as_f64);
-                let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
-                let cells = [&*key, done, failed, retried, expired, &wait, &run, &rate];
-                headed(begun, &wide(&head), &wide(&cells))
+                headed(begun, &wide(&head), &flow(value))
             }
             Self::Nodes(begun) => {
                 let head = row(&["NODE", "STATE", "SILENT", "ADDRESS", "LIFE"]);
@@ -183,6 +176,17 @@ impl Human {
 }
 
 /// A value without quotes; control characters cannot reach the terminal.
+/// The row of a queue in numbers, or of one of its keys.
+fn flow(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let [done, failed, retried, expired] = &["done", "failed", "retried", "expired"].map(text);
+    let key = if value.get("key").is_some() { text("key") } else { "(all)".to_owned() };
+    let (wait, run) = (ms(value.get("wait_p99_ms")), ms(value.get("run_p99_ms")));
+    let rate = value.get("done_per_s").and_then(Value::as_f64);
+    let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+    wide(&[&*key, done, failed, retried, expired, &wait, &run, &rate])
+}
+
 fn ms(value: Option<&Value>) -> String {
     format!("{:.1} ms", value.and_then(Value::as_f64).unwrap_or(0.0))
 }
