@@ -154,10 +154,7 @@ impl Human {
             Self::JobTold => format!("{} is {}", text("id"), text("status")),
             Self::Dead(begun) => {
                 let head = row(&["JOB", "KIND", "ATTEMPTS", "CODE", "MESSAGE"]);
-                let fault = value.get("last_error");
-                let of = |name: &str| clean(fault.and_then(|fault| fault.get(name)));
-                let cells = [&*text("id"), &text("kind"), &text("attempts"), &of("code"), &of("message")];
-                headed(begun, &head, &row(&cells))
+                headed(begun, &head, &dead(value))
             }
             Self::DeadCount => format!("{} of queue {}", text("count"), text("queue")),
             Self::Work => format!(
@@ -176,6 +173,14 @@ impl Human {
 }
 
 /// A value without quotes; control characters cannot reach the terminal.
+/// The row of a dead letter.
+fn dead(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let fault = value.get("last_error");
+    let of = |name: &str| clean(fault.and_then(|fault| fault.get(name)));
+    row(&[&*text("id"), &text("kind"), &text("attempts"), &of("code"), &of("message")])
+}
+
 /// The row of a queue in numbers, or of one of its keys.
 fn flow(value: &Value) -> String {
     let text = |name: &str| clean(value.get(name));
