@@ -17,6 +17,8 @@
 mod agents;
 mod bare;
 mod baseline;
+#[cfg(feature = "http")]
+mod connections;
 mod drive;
 mod memory;
 mod open_loop;
@@ -98,6 +100,8 @@ fn main() {
         volatile::run(&lab).await;
         policies::run(&lab).await;
         queues::run(&lab).await;
+        #[cfg(feature = "http")]
+        connections::run(&lab).await;
         reopen::run(&lab).await;
     });
     registry::run(&lab);

@@ -155,6 +155,7 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         Request::LimiterList => policies::limiters(desk, sink).await,
         Request::QueueList => queues::list(desk, sink).await,
         Request::QueueShow { queue } => queues::show(desk, &queue, sink).await,
+        Request::QueueStats { queue } => queues::stats(desk, &queue, sink).await,
         Request::QueueTell { queue, order } => queues::tell(desk, &queue, order, sink).await,
         Request::QueueSet { queue, change } => queues::set(desk, &queue, change, sink).await,
         Request::JobAdd { queue, payloads, options } => {

@@ -43,7 +43,7 @@ pub use self::{
     nodes::{DrainRow, NodeRow, WhereRow},
     policies::{BreakerRow, LimiterRow},
     problem::Problem,
-    queues::{QueueChange, QueueOrder, QueueRow},
+    queues::{QueueChange, QueueOrder, QueueRow, QueueStanding, QueueStatsRow},
     request::Request,
     result::RunResult,
     rows::{FlagRow, RunRow, RunShow, StepRow},

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use stanchion_actors::{
     error::{Coded, Family},
     ids::Name,
-    queue::{QUEUE_KIND, Queue, QueueConfig, QueueError, QueueRefusal, QueueStats, Rate},
+    queue::{Flow, QUEUE_KIND, Queue, QueueConfig, QueueError, QueueRefusal, QueueStats, Rate},
     store::ListQuery,
 };
 
@@ -71,6 +71,74 @@ impl QueueRow {
             lost: stats.lost,
             partitions: stats.partitions,
             max: stats.max,
+        }
+    }
+}
+
+/// A row of `queue stats`: the queue, then each key whose jobs are counted. What is not of the store counts from the
+/// opening; times are at most a quarter too high.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatsRow {
+    /// Name of the queue.
+    pub name: String,
+    /// The key; none: all jobs. `*`: keys beyond the first 128.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Attempts begun.
+    pub started: u64,
+    /// Attempts that succeeded.
+    pub done: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Of these, followed by another one.
+    pub retried: u64,
+    /// Leases that ran out.
+    pub expired: u64,
+    /// Leases of an earlier life of their worker, given back.
+    pub released: u64,
+    /// Milliseconds from the time a job might have been leased to its lease: half of all jobs waited less.
+    pub wait_p50_ms: f64,
+    /// The same of 99 in 100.
+    pub wait_p99_ms: f64,
+    /// Milliseconds from lease to end of attempt: half of all took less.
+    pub run_p50_ms: f64,
+    /// The same of 99 in 100.
+    pub run_p99_ms: f64,
+    /// How the queue stands; not of a key.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<QueueStanding>,
+}
+
+/// How a queue stands.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueStanding {
+    /// Jobs pending, delayed and leased.
+    pub depth: u64,
+    /// Seconds since the oldest pending job might have been leased.
+    pub oldest_s: u64,
+    /// Jobs enqueued in a second, over the last minute.
+    pub enqueued_per_s: f64,
+    /// Jobs done in a second, over the last minute.
+    pub done_per_s: f64,
+}
+
+impl QueueStatsRow {
+    fn of(name: &str, key: Option<&str>, flow: &Flow, standing: Option<QueueStanding>) -> Self {
+        let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+        Self {
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+            started: flow.started,
+            done: flow.done,
+            failed: flow.failed,
+            retried: flow.retried,
+            expired: flow.expired,
+            released: flow.released,
+            wait_p50_ms: ms(flow.wait.quantile(0.5)),
+            wait_p99_ms: ms(flow.wait.quantile(0.99)),
+            run_p50_ms: ms(flow.run.quantile(0.5)),
+            run_p99_ms: ms(flow.run.quantile(0.99)),
+            standing,
         }
     }
 }
@@ -161,6 +229,26 @@ pub(super) async fn list(desk: &Desk, sink: &mut impl Sink) -> Result<(), Stop> 
 pub(super) async fn show(desk: &Desk, queue: &str, sink: &mut impl Sink) -> Result<(), Stop> {
     let stats = open(desk, queue)?.stats().await.map_err(|error| problem(&error, queue))?;
     put(sink, &QueueRow::of(stats)).await
+}
+
+/// Shows what a queue did since the system was opened.
+pub(super) async fn stats(desk: &Desk, queue: &str, sink: &mut impl Sink) -> Result<(), Stop> {
+    let metrics = open(desk, queue)?.metrics().await.map_err(|error| problem(&error, queue))?;
+    let (stats, flow) = (metrics.stats, metrics.flow);
+    let standing = QueueStanding {
+        depth: stats.live(),
+        oldest_s: stats.oldest_s,
+        enqueued_per_s: flow.enqueued_per_s,
+        done_per_s: flow.done_per_s,
+    };
+    put(sink, &QueueStatsRow::of(queue, None, &flow.all, Some(standing))).await?;
+    for (key, flow) in &flow.keys {
+        put(sink, &QueueStatsRow::of(queue, Some(key), flow, None)).await?;
+    }
+    if flow.other_keys.started > 0 {
+        put(sink, &QueueStatsRow::of(queue, Some("*"), &flow.other_keys, None)).await?;
+    }
+    Ok(())
 }
 
 /// Tells a queue something, and shows it.

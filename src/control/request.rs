@@ -103,6 +103,11 @@ pub enum Request {
         /// Its name.
         queue: String,
     },
+    /// Shows what a queue did since the system was opened, altogether and by key.
+    QueueStats {
+        /// Its name.
+        queue: String,
+    },
     /// Pauses, resumes or drains a queue.
     QueueTell {
         /// Its name.
@@ -254,6 +259,7 @@ impl Request {
             // What a queue holds is counted by the queue itself: it is woken, and changes nothing.
             | Self::QueueList
             | Self::QueueShow { .. }
+            | Self::QueueStats { .. }
             | Self::QueueTell { .. }
             | Self::QueueSet { .. }
             | Self::JobAdd { .. }

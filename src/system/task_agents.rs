@@ -9,7 +9,7 @@ use stanchion_actors::{
     queue::Queue,
     task_agent::{
         PoolShared, Shared, TaskAgent, TaskAgentActor, TaskAgentArgs, TaskAgentConfig, TaskAgentError,
-        TaskPoolActor, TaskPoolArgs, TaskPoolConfig, TaskType,
+        TaskPoolConfig, TaskType, TaskWork,
     },
 };
 use stanchion_supervisors::{ChildSpec, ControlError, Intensity, Strategy, Supervisor, SupervisorSpec};
@@ -183,17 +183,17 @@ fn pool_id(name: &str) -> String {
 }
 
 fn pool_spec(env: &Arc<Env>, pool: &Arc<PoolShared>) -> ChildSpec {
-    let args = TaskPoolArgs { env: Arc::clone(env), pool: Arc::clone(pool) };
-    ChildSpec::actor(pool_id(pool.name()), move || (TaskPoolActor, args.clone()))
+    child(env, pool_id(pool.name()), TaskWork::Pool(Arc::clone(pool)))
 }
 
 fn spec(env: &Arc<Env>, activities: &Arc<Activities>, shared: &Arc<Shared>) -> ChildSpec {
-    let args = TaskAgentArgs {
-        env: Arc::clone(env),
-        activities: Arc::clone(activities),
-        shared: Arc::clone(shared),
-    };
-    ChildSpec::actor(shared.name().to_owned(), move || (TaskAgentActor, args.clone()))
+    let work = TaskWork::Agent { activities: Arc::clone(activities), shared: Arc::clone(shared) };
+    child(env, shared.name().to_owned(), work)
+}
+
+fn child(env: &Arc<Env>, id: String, work: TaskWork) -> ChildSpec {
+    let args = TaskAgentArgs { env: Arc::clone(env), work };
+    ChildSpec::actor(id, move || (TaskAgentActor, args.clone()))
 }
 
 /// The supervisor of task agents: every life of it begins with those in the table.

@@ -1,7 +1,12 @@
 //! Persistent queues through a system, on both stores, against a clock set by hand.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use stanchion::{
     Failure, System,
     clock::ManualClock,
@@ -9,7 +14,7 @@ use stanchion::{
     port::memory::MemoryStore,
     queue::{
         Ack, DeadEdit, DeadFilter, JobEnqueued, JobStatus, LeaseRequest, Nack, NewJob, Queue, QueueConfig,
-        QueueError, QueueRefusal, RunAt, Settled, Work,
+        QueueError, QueueRefusal, RunAt, Settled, Taker, Work,
     },
 };
 use stanchion_actors::entity::TimersMsg;
@@ -239,5 +244,146 @@ async fn a_full_queue_a_large_payload_and_a_strange_name_are_refused() {
     assert_eq!(cancelled, Settled::Cancelled);
     let largest = queue.enqueue(vec![NewJob::new("noop", vec![0; 1024 * 1024])]).await.unwrap();
     assert!(matches!(largest[0], JobEnqueued::New(_)));
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_queue_did_is_counted_with_its_times_and_by_key() {
+    let (store, clock) = (MemoryStore::new(), Arc::new(ManualClock::at(START)));
+    let system = open_at(&store, &clock).await;
+    let queue = system.queue("q").unwrap();
+    let retry = stanchion::resilience::retry::RetryPolicy { initial_interval_ms: 1, ..Default::default() };
+    queue.configure(QueueConfig { partitions: 3, retry, ..QueueConfig::default() }).await.unwrap();
+    let of = |key: &str| NewJob { key: Some(Arc::from(key)), ..jobs(1).remove(0) };
+    queue.enqueue(vec![of("ann"), of("bob"), of("cleo")]).await.unwrap();
+    clock.advance(Duration::from_secs(2));
+    let work = lease(&queue, 3).await;
+    clock.advance(Duration::from_secs(1));
+    let by = |key: &str| work.iter().find(|work| work.lease.key.as_deref() == Some(key)).unwrap();
+    ack(&queue, by("ann")).await.unwrap();
+    nack(&queue, by("bob"), Failure::retryable("x", "")).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    assert!(!lease(&queue, 10).await.is_empty(), "what is overdue is taken back");
+    let metrics = queue.metrics().await.unwrap();
+    let all = &metrics.flow.all;
+    assert_eq!(
+        (all.started, all.done, all.failed, all.retried, all.expired, all.released),
+        (5, 1, 1, 1, 1, 0)
+    );
+    assert_eq!((all.wait.count(), all.run.count(), all.run.max()), (5, 2, Duration::from_secs(1)));
+    let (half, most) = (all.wait.quantile(0.5), all.wait.max());
+    assert!(half >= Duration::from_secs(2) && half <= Duration::from_millis(2_500), "{half:?}");
+    assert!(most >= Duration::from_secs(59) && most < Duration::from_secs(60), "the retry waited: {most:?}");
+    assert_eq!(metrics.flow.keys["ann"].done, 1);
+    assert_eq!((metrics.flow.keys["bob"].retried, metrics.flow.keys["cleo"].expired), (1, 1));
+    let counters = metrics.counters();
+    assert_eq!((counters.count("depth"), counters.count("done"), counters.count("expired")), (2, 1, 1));
+    assert_eq!(counters.count("done_per_1000_s"), 0, "it was done more than a minute ago");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takers_ask_where_jobs_may_be_and_leave_the_rest_to_the_next() {
+    let (store, clock) = (MemoryStore::new(), Arc::new(ManualClock::at(START)));
+    let system = open_at(&store, &clock).await;
+    let queue = system.queue("q").unwrap();
+    queue.configure(QueueConfig { partitions: 8, ..QueueConfig::default() }).await.unwrap();
+    let (mut one, mut other) = (Taker::new(queue.clone(), true), Taker::new(queue.clone(), true));
+    for taker in [&mut one, &mut other] {
+        assert!(taker.take(request(8)).await.unwrap().is_empty(), "nothing is there yet");
+    }
+    queue.enqueue(jobs(16)).await.unwrap();
+    let mut taken = one.take(request(3)).await.unwrap().len();
+    assert!((1..=3).contains(&taken), "{taken}");
+    while taken < 16 {
+        other.until_ready().await;
+        taken += other.take(request(5)).await.unwrap().len();
+    }
+    let mut picky = Taker::new(queue.clone(), false);
+    picky.take(request(8)).await.unwrap();
+    let delayed = NewJob { run_at: RunAt::After(1_500), ..jobs(1).remove(0) };
+    queue.enqueue(vec![delayed]).await.unwrap();
+    for taker in [&mut one, &mut picky] {
+        assert!(taker.take(request(8)).await.unwrap().is_empty(), "it is not due");
+    }
+    clock.advance(Duration::from_millis(1_500));
+    assert_eq!(picky.take(request(8)).await.unwrap().len(), 1, "its time is known, and nobody rang");
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_enqueued_at_once_share_entries_and_each_caller_has_its_own_answer() {
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let queue = system.queue("q").unwrap();
+    queue.configure(QueueConfig { max: 150, ..QueueConfig::default() }).await.unwrap();
+    assert_eq!(queue.partitions().await.unwrap(), 1);
+    let before = system.store_stats().entries;
+    let enqueue = |jobs| {
+        let queue = queue.clone();
+        async move { queue.enqueue(jobs).await }
+    };
+    let answers = join_all((0..100).map(|_| enqueue(jobs(1)))).await;
+    let mut ids: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()[0].id().seq).collect();
+    assert!(ids.is_sorted(), "in the order in which they came");
+    ids.dedup();
+    assert_eq!(ids.len(), 100);
+    let entries = system.store_stats().entries - before;
+    assert!(entries <= 3, "one for the first, and those that came meanwhile together: {entries}");
+
+    // What one of them asks for in vain is refused to it alone.
+    let large = vec![NewJob::new("noop", vec![0; 1024 * 1024 + 1])];
+    let wishes = (0..60).map(|n| if n == 30 { large.clone() } else { jobs(1) });
+    let answers = join_all(wishes.map(enqueue)).await;
+    for (n, answer) in answers.iter().enumerate() {
+        match answer {
+            Err(QueueError::Refused(QueueRefusal::TooLarge { .. })) => assert_eq!(n, 30),
+            Err(QueueError::Refused(QueueRefusal::QueueFull { size: 150, max: 150 })) => assert!(n > 50),
+            Err(error) => panic!("{n}: {error}"),
+            Ok(enqueued) => assert!(n != 30 && n <= 50 && enqueued.len() == 1, "{n}"),
+        }
+    }
+    let stats = queue.stats().await.unwrap();
+    assert!(stats.is_conserved() && stats.pending == 150, "{stats:?}");
+    stop(system).await;
+}
+
+#[tokio::test]
+async fn who_goes_away_while_it_enqueues_keeps_nobody_waiting() {
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let queue = system.queue("q").unwrap();
+    queue.configure(QueueConfig::default()).await.unwrap();
+    assert_eq!(queue.partitions().await.unwrap(), 1);
+    for _ in 0..50 {
+        let (first, second) = (queue.clone(), queue.clone());
+        let mut first = Box::pin(async move { first.enqueue(jobs(1)).await });
+        let mut second = Box::pin(async move { second.enqueue(jobs(1)).await });
+        // Both have begun, in this order; then the first one is gone.
+        let mut nobody = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut nobody).is_pending());
+        assert!(second.as_mut().poll(&mut nobody).is_pending());
+        drop(first);
+        assert_eq!(second.await.unwrap().len(), 1);
+    }
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taker_learns_of_more_partitions_and_of_fewer() {
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let (queue, workers) = (system.queue("q").unwrap(), system.queue("q").unwrap());
+    queue.configure(QueueConfig::default()).await.unwrap();
+    let mut taker = Taker::new(workers, true);
+    assert!(taker.take(request(8)).await.unwrap().is_empty());
+    for partitions in [64, 2] {
+        queue.configure(QueueConfig { partitions, ..QueueConfig::default() }).await.unwrap();
+        queue.enqueue(jobs(128)).await.unwrap();
+        let mut taken = 0;
+        while taken < 128 {
+            for work in taker.take(request(64)).await.unwrap() {
+                ack(&queue, &work).await.unwrap();
+                taken += 1;
+            }
+        }
+    }
     stop(system).await;
 }

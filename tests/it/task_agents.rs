@@ -397,6 +397,14 @@ async fn what_is_no_task_agent_is_refused_by_name() {
     let document = json!({ "name": "a", "queue": "q", "types": [], "speed": 9 });
     let error = serde_json::from_value::<TaskAgentConfig>(document).unwrap_err();
     assert!(error.to_string().contains("speed"), "{error}");
+    for negative in [
+        json!({ "name": "a", "queue": "q", "types": [], "concurrency": -1 }),
+        json!({ "name": "a", "queue": "q", "types": [{ "activity": "note", "retry": { "max_attempts": -1 } }] }),
+        json!({ "name": "a", "queue": "q", "types": [{ "activity": "note", "timeout_ms": -1 }] }),
+    ] {
+        let error = serde_json::from_value::<TaskAgentConfig>(negative).unwrap_err();
+        assert!(error.to_string().contains("-1"), "{error}");
+    }
     stop(system).await;
 }
 

@@ -118,10 +118,7 @@ impl<E: std::error::Error> RetryCause for AdapterCallError<E> {
         self.verdict().retryable
     }
     fn class(&self) -> Option<FailureClass> {
-        match self.verdict().outcome {
-            Outcome::Failure(class) => Some(class),
-            Outcome::Success | Outcome::Ignored => None,
-        }
+        self.verdict().class()
     }
     fn outcome(&self) -> Outcome {
         self.verdict().outcome

@@ -31,6 +31,15 @@ impl Verdict {
         Self { outcome: Outcome::Ignored, retryable, retry_after: None }
     }
 
+    /// The class of its failure, if it is one.
+    #[must_use]
+    pub const fn class(&self) -> Option<FailureClass> {
+        match self.outcome {
+            Outcome::Failure(class) => Some(class),
+            Outcome::Success | Outcome::Ignored => None,
+        }
+    }
+
     /// With the wait the other side asks for.
     #[must_use]
     pub const fn after(self, retry_after: Option<Duration>) -> Self {

@@ -154,6 +154,7 @@ impl Partition {
             Plan::New => {
                 self.fixed.last_seq += 1;
                 self.fixed.tally.enqueued += 1;
+                self.meter.enqueued(now);
                 let seq = self.fixed.last_seq;
                 self.add(Job::new(seq, new, now), new.payload.clone());
                 Enqueued::New(seq)

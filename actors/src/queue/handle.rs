@@ -16,13 +16,14 @@ use super::{
     command::{
         Ack, Extend, GrantedJob, LeaseRequest, Nack, QUEUE_KIND, QueueCommand, QueueReply, Release, Settled,
     },
-    config::{QUEUE_BATCH_MAX, QueueConfig},
+    config::QueueConfig,
     error::QueueError,
-    job::NewJob,
-    names::{JobEnqueued, JobId, Work},
+    gather::Gather,
+    names::{JobId, Work},
     partition::Partition,
     refusal::QueueRefusal,
     rows::payload_row,
+    taker::bit,
 };
 use crate::{
     entity::{CallOptions, EntityAddress, Transaction},
@@ -32,8 +33,6 @@ use crate::{
     store::{CodecError, decode, encode},
 };
 
-/// Largest sum of payloads in one entry, unless it is of a single job.
-const BATCH_BYTES: usize = 1024 * 1024;
 /// Asked again, under the same ticket, when it is not known whether a command was applied, or it was not.
 const ASK_AGAIN: u32 = 4;
 /// Pause before asking again.
@@ -44,23 +43,24 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(25);
 pub struct Queue {
     pub(super) env: Arc<Env>,
     pub(super) name: Arc<str>,
-    state: Arc<Known>,
+    pub(super) state: Arc<Known>,
 }
 
-/// Jobs leased, and when there may be more.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leased {
-    /// The jobs.
-    pub work: Vec<Work>,
-    /// When the next one may become ready by itself, if fewer were leased than wanted.
-    pub next: Option<Timestamp>,
+/// Jobs leased from one partition.
+pub(super) struct Leased {
+    pub(super) work: Vec<Work>,
+    /// Jobs granted: those that were cancelled since are not among the work.
+    pub(super) granted: usize,
+    /// When the next one may become ready by itself, if fewer were granted than wanted.
+    pub(super) next: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// Partitions; 0: not asked yet.
-    partitions: AtomicU16,
+    pub(super) partitions: AtomicU16,
     turn: AtomicU64,
+    pub(super) gather: Gather,
 }
 
 impl Queue {
@@ -100,13 +100,16 @@ impl Queue {
     /// Safe.
     pub async fn partitions(&self) -> Result<u16, QueueError> {
         match self.state.partitions.load(Ordering::Relaxed) {
-            0 => {
-                let config = self.config().await?;
-                self.state.partitions.store(config.partitions, Ordering::Relaxed);
-                Ok(config.partitions)
-            }
+            0 => self.partitions_anew().await,
             known => Ok(known),
         }
+    }
+
+    /// Number of its partitions, whatever is remembered of it.
+    pub(super) async fn partitions_anew(&self) -> Result<u16, QueueError> {
+        let partitions = self.config().await?.partitions;
+        self.state.partitions.store(partitions, Ordering::Relaxed);
+        Ok(partitions)
     }
 
     /// Its settings.
@@ -137,67 +140,6 @@ impl Queue {
         told
     }
 
-    /// Enqueues jobs and answers when they are durable. All of them, but for duplicates, or none; batches of more than
-    /// 256 jobs or 1 MiB are cut, and what was cut off before stays enqueued when a later one is refused.
-    ///
-    /// # Errors
-    /// [`QueueError`]; `QueueFull` when they do not fit.
-    ///
-    /// # Cancel safety
-    /// Dropped while it waits, the jobs may be enqueued.
-    pub async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<JobEnqueued>, QueueError> {
-        let mut outcomes = Vec::with_capacity(jobs.len());
-        for batch in batches(jobs) {
-            let partitions = self.partitions().await?;
-            match self.enqueue_batch(&batch, partitions).await {
-                Err(QueueError::Refused(QueueRefusal::Repartitioned(now))) => {
-                    self.state.partitions.store(now, Ordering::Relaxed);
-                    outcomes.extend(self.enqueue_batch(&batch, now).await?);
-                }
-                enqueued => outcomes.extend(enqueued?),
-            }
-        }
-        Ok(outcomes)
-    }
-
-    async fn enqueue_batch(&self, jobs: &[NewJob], partitions: u16) -> Result<Vec<JobEnqueued>, QueueError> {
-        let mut parts: Vec<(Vec<usize>, Vec<NewJob>)> = vec![Default::default(); usize::from(partitions)];
-        for (place, job) in jobs.iter().enumerate() {
-            if let Some(part) = parts.get_mut(usize::from(self.place(job, partitions))) {
-                part.0.push(place);
-                part.1.push(job.clone());
-            }
-        }
-        let mut places = Vec::new();
-        let mut commands = Vec::new();
-        for (partition, (at, jobs)) in (0..).zip(parts) {
-            if !jobs.is_empty() {
-                places.push((partition, at));
-                commands.push((partition, QueueCommand::Enqueue { jobs, partitions }));
-            }
-        }
-        let mut outcomes = vec![None; jobs.len()];
-        for ((partition, at), reply) in places.into_iter().zip(self.ask_together(commands).await?) {
-            let QueueReply::Enqueued(enqueued) = reply else { return Err(unexpected()) };
-            for (place, outcome) in at.into_iter().zip(enqueued) {
-                if let Some(slot) = outcomes.get_mut(place) {
-                    *slot = Some(JobEnqueued::of(partition, outcome));
-                }
-            }
-        }
-        outcomes.into_iter().collect::<Option<Vec<_>>>().ok_or_else(unexpected)
-    }
-
-    /// Which partition a job goes to: by its key, else by its unique key, else in turn.
-    fn place(&self, job: &NewJob, partitions: u16) -> u16 {
-        let by = job.key.as_ref().or(job.unique.as_ref().map(|unique| &unique.key));
-        let number = match by {
-            Some(key) => u64::from(crc32c::crc32c(key.as_bytes())),
-            None => self.state.turn.fetch_add(1, Ordering::Relaxed),
-        };
-        u16::try_from(number % u64::from(partitions.max(1))).unwrap_or(0)
-    }
-
     /// Leases jobs and reads their payloads; a job that was cancelled in between is left out.
     ///
     /// # Errors
@@ -206,35 +148,35 @@ impl Queue {
     /// # Cancel safety
     /// Dropped while it waits, jobs may be leased; they come back when the lease runs out.
     pub async fn lease(&self, request: LeaseRequest) -> Result<Vec<Work>, QueueError> {
-        Ok(self.lease_next(request).await?.work)
-    }
-
-    /// [`Self::lease`], with the time to look again.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::lease`].
-    pub async fn lease_next(&self, request: LeaseRequest) -> Result<Leased, QueueError> {
         let partitions = self.partitions().await?;
-        let first = self.state.turn.fetch_add(1, Ordering::Relaxed);
-        let mut leased = Leased::default();
+        let first = self.next_turn();
+        let mut work = Vec::new();
         for step in 0..u64::from(partitions) {
             let partition = u16::try_from((first + step) % u64::from(partitions)).unwrap_or(0);
-            let n = request.n.saturating_sub(leased.work.len());
+            let n = request.n.saturating_sub(work.len());
             if n == 0 && step > 0 {
                 break;
             }
-            let command = QueueCommand::Lease(LeaseRequest { n, ..request.clone() });
-            let QueueReply::Leased(granted) = self.ask(partition, command).await? else {
-                return Err(unexpected());
-            };
-            leased.work.extend(self.with_payloads(partition, granted.jobs).await?);
-            let next = granted.next_us.map(Timestamp);
-            leased.next = leased.next.into_iter().chain(next).min();
+            work.extend(self.lease_in(partition, LeaseRequest { n, ..request.clone() }).await?.work);
         }
-        Ok(leased)
+        Ok(work)
+    }
+
+    /// Leases jobs of one partition.
+    pub(super) async fn lease_in(&self, partition: u16, request: LeaseRequest) -> Result<Leased, QueueError> {
+        let QueueReply::Leased(granted) = self.ask(partition, QueueCommand::Lease(request)).await? else {
+            return Err(unexpected());
+        };
+        let (count, next) = (granted.jobs.len(), granted.next_us.map(Timestamp));
+        Ok(Leased { work: self.with_payloads(partition, granted.jobs).await?, granted: count, next })
+    }
+
+    pub(super) fn next_turn(&self) -> u64 {
+        self.state.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.env.now()
     }
 
     async fn with_payloads(&self, partition: u16, jobs: Vec<GrantedJob>) -> Result<Vec<Work>, QueueError> {
@@ -398,7 +340,10 @@ impl Queue {
     }
 
     /// Asks several partitions: all of them do it, or none.
-    async fn ask_together(&self, commands: Vec<(u16, QueueCommand)>) -> Result<Vec<QueueReply>, QueueError> {
+    pub(super) async fn ask_together(
+        &self,
+        commands: Vec<(u16, QueueCommand)>,
+    ) -> Result<Vec<QueueReply>, QueueError> {
         if let [(partition, _)] = commands.as_slice() {
             let partition = *partition;
             let mut replies = Vec::with_capacity(1);
@@ -409,11 +354,12 @@ impl Queue {
         }
         let mut transaction = Transaction::new();
         let meaning = commands.first().map_or(Meaning::Quiet, |(_, command)| Meaning::of(command));
+        let marks = commands.iter().fold(0, |marks, (partition, _)| marks | bit(*partition));
         for (partition, command) in commands {
             transaction.add(self.partition_name(partition)?, Bytes::from(encode(&command)?));
         }
         let replies = transaction.run(&self.env).await.map_err(QueueError::of_call)?;
-        self.env.bells().applied(&self.name, meaning);
+        self.env.bells().applied(&self.name, marks, meaning);
         replies.iter().map(|reply| decode(reply).map_err(QueueError::from)).collect()
     }
 
@@ -427,7 +373,7 @@ impl Queue {
         loop {
             let failure = match address.call_as(&ticket, payload.clone(), CallOptions::default()).await {
                 Ok(reply) => {
-                    self.env.bells().applied(&self.name, meaning);
+                    self.env.bells().applied(&self.name, bit(partition), meaning);
                     return Ok(decode(&reply)?);
                 }
                 Err(failure) => failure,
@@ -450,24 +396,4 @@ impl Queue {
 
 pub(super) fn unexpected() -> QueueError {
     QueueError::Codec(CodecError::Decode("the reply is of another command".into()))
-}
-
-/// Cuts jobs into batches that fit one entry.
-fn batches(jobs: Vec<NewJob>) -> Vec<Vec<NewJob>> {
-    let mut batches: Vec<Vec<NewJob>> = Vec::new();
-    let mut bytes = 0;
-    for job in jobs {
-        let size = job.payload.len();
-        match batches.last_mut() {
-            Some(batch) if batch.len() < QUEUE_BATCH_MAX && bytes + size <= BATCH_BYTES => {
-                bytes += size;
-                batch.push(job);
-            }
-            _ => {
-                bytes = size;
-                batches.push(vec![job]);
-            }
-        }
-    }
-    batches
 }

@@ -7,6 +7,7 @@ use super::{
     config::{QUEUE_BATCH_MAX, check_retry},
     decide::Draw,
     job::{JOB_WORD_MAX_BYTES, Job, JobState, Lease, check_size, cut, later},
+    meter::Metered,
     partition::Partition,
     ready::LaneKey,
     refusal::QueueRefusal,
@@ -110,6 +111,10 @@ impl Partition {
             self.fixed.arrival = rate.started(self.fixed.arrival, now);
         }
         let fence = self.fixed.last_fence;
+        if let Some(Job { state: JobState::Waiting(since), key, .. }) = self.jobs.get(&seq) {
+            let wait_us = elapsed_us(*since, now);
+            self.meter.happened(key.as_ref(), Metered::Started { wait_us }, now);
+        }
         let granted = self.change(seq, |job| {
             job.attempt += 1;
             job.first_started.get_or_insert(now);
@@ -148,6 +153,7 @@ impl Partition {
     pub(super) fn ack(&mut self, ack: Ack, now: i64) -> Result<Settled, QueueRefusal> {
         check_size("output", ack.output.as_ref().map_or(0, |output| output.len()), ROW_MAX_BYTES)?;
         self.held(ack.job, ack.fence, now)?;
+        self.metered(ack.job, now, |run_us| Metered::Done { run_us });
         if let Some(job) = self.jobs.get_mut(&ack.job) {
             job.happened("done", "", now);
             job.progress = 100;
@@ -205,6 +211,14 @@ impl Partition {
         said.flatten().ok_or(QueueRefusal::LeaseLost)
     }
 
+    /// Counts what became of an attempt of a leased job.
+    fn metered(&self, seq: u64, now: i64, what: impl FnOnce(u64) -> Metered) {
+        let Some(job) = self.jobs.get(&seq) else { return };
+        if let JobState::Leased(lease) = &job.state {
+            self.meter.happened(job.key.as_ref(), what(elapsed_us(lease.since, now)), now);
+        }
+    }
+
     /// Checks that the fence holds the job.
     fn held(&self, seq: u64, fence: u64, now: i64) -> Result<(), QueueRefusal> {
         let held = self.jobs.get(&seq).and_then(|job| job.lease(fence, now));
@@ -239,6 +253,8 @@ impl Partition {
             ..RetryState::default()
         };
         let decision = policy.decide(&state, failure, Timestamp(now), draw);
+        let retried = matches!(decision, RetryDecision::After { .. });
+        self.metered(seq, now, |run_us| Metered::Failed { run_us, retried });
         self.change(seq, |job| {
             job.happened(&failure.code, &failure.message, now);
             job.failures += 1;
@@ -267,6 +283,8 @@ impl Partition {
     fn lose(&mut self, seq: u64, code: &str, now: i64) {
         let Some(job) = self.jobs.get(&seq) else { return };
         self.fixed.tally.lost += 1;
+        let lost = if code == LEASE_EXPIRED { Metered::Expired } else { Metered::Released };
+        self.metered(seq, now, |_| lost);
         if is_cancelled(job) {
             return self.end(seq, JobState::Cancelled(now), now);
         }
@@ -368,6 +386,10 @@ impl Partition {
         self.fixed.armed = Some(due);
         Some(due)
     }
+}
+
+fn elapsed_us(since: i64, now: i64) -> u64 {
+    u64::try_from(now.saturating_sub(since)).unwrap_or(0)
 }
 
 fn is_cancelled(job: &Job) -> bool {

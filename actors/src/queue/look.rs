@@ -13,7 +13,7 @@ use super::{
     partition::Partition,
     refusal::QueueRefusal,
     rows::{job_row, jobs_end, output_row, payload_row},
-    stats::QueueStats,
+    stats::{QueueMetrics, QueueStats},
 };
 use crate::{entity::CallOptions, ids::EntityId, store::decode};
 
@@ -66,6 +66,22 @@ impl Queue {
         let mut stats = sum.ok_or(QueueRefusal::UnknownQueue)?;
         stats.name = self.name().to_owned();
         Ok(stats)
+    }
+
+    /// Counts of all partitions, with what happened since the system was opened.
+    ///
+    /// # Errors
+    /// As [`Self::stats`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn metrics(&self) -> Result<QueueMetrics, QueueError> {
+        let stats = self.stats().await?;
+        let now = self.env.now().0;
+        let look = move |state: &dyn std::any::Any| Some(state.downcast_ref::<Partition>()?.flow(now));
+        // Every partition has the numbers of all.
+        let flow = self.address(0)?.read(look, CallOptions::default().deadline).await;
+        Ok(QueueMetrics { stats, flow: flow.map_err(QueueError::of_call)?.unwrap_or_default() })
     }
 
     /// Takes no more jobs and waits until all are over, at most until the deadline; answers what is left. It takes jobs

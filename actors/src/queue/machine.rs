@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     command::{QUEUE_KIND, QueueCommand, QueueReply},
+    meter::Meters,
     partition::Partition,
     refusal::QueueRefusal,
     rows::read_range,
@@ -31,6 +32,7 @@ const COMMAND_MAX_BYTES: usize = 2 * ROW_MAX_BYTES;
 #[must_use]
 pub fn queue_kind() -> Kind {
     let options = EntityOptions { command_max_bytes: COMMAND_MAX_BYTES, ..EntityOptions::default() };
+    let meters = Meters::default();
     Kind {
         name: Arc::from(QUEUE_KIND),
         schema: SCHEMA,
@@ -39,8 +41,9 @@ pub fn queue_kind() -> Kind {
         style: Style::State,
         is_run: false,
         options,
-        machine: Arc::new(|_| {
-            Box::new(QueueMachine { partition: Partition::default(), fault: None, sound: true })
+        machine: Arc::new(move |name| {
+            let partition = Partition { meter: meters.of(&name.key), ..Partition::default() };
+            Box::new(QueueMachine { partition, fault: None, sound: true })
         }),
         render: Arc::new(crate::agent::render),
     }
@@ -57,7 +60,8 @@ struct QueueMachine {
 impl Machine for QueueMachine {
     fn restore(&mut self, stored: &Restored<'_>) -> Result<(), Unreadable> {
         if let Some((_, bytes)) = stored.state {
-            self.partition = Partition::restore_fixed(bytes)?;
+            let meter = Arc::clone(&self.partition.meter);
+            self.partition = Partition { meter, ..Partition::restore_fixed(bytes)? };
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     config::QueueConfig,
     job::{Job, JobState},
+    meter::{Meter, QueueFlow},
     ready::Ready,
     rows::Changes,
 };
@@ -106,6 +107,8 @@ pub struct Partition {
     /// Arrival times of keys' rates.
     pub(super) arrivals: BTreeMap<Arc<str>, i64>,
     pub(super) changes: Changes,
+    /// Shared by all partitions of the queue.
+    pub(super) meter: Arc<Meter>,
 }
 
 fn count(counts: &mut HashMap<Arc<str>, u32>, key: &Option<Arc<str>>, up: bool) {
@@ -122,6 +125,12 @@ impl Partition {
     #[must_use]
     pub fn live(&self) -> u64 {
         self.ready.len() + (self.delayed.len() + self.leases.len()) as u64
+    }
+
+    /// What the queue did since the system was opened, in all partitions.
+    #[must_use]
+    pub fn flow(&self, now: i64) -> QueueFlow {
+        self.meter.flow(now)
     }
 
     /// Settings in force.

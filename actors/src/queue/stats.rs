@@ -1,8 +1,14 @@
 //! What a queue looks like from outside.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::partition::{Partition, Tally};
+use super::{
+    meter::QueueFlow,
+    partition::{Partition, Tally},
+};
+use crate::health::Stats;
 
 /// Counts of a queue at one moment. Always: enqueued = done + pending + in flight + delayed + dead + cancelled + purged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +88,46 @@ impl QueueStats {
         self.paused |= other.paused;
         self.draining |= other.draining;
         self
+    }
+}
+
+/// A queue in numbers: how it stands, and what happened since the system was opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct QueueMetrics {
+    /// How it stands; these counts are durable.
+    pub stats: QueueStats,
+    /// What happened since the system was opened.
+    pub flow: QueueFlow,
+}
+
+impl QueueMetrics {
+    /// The same in the shape in which services count; times in microseconds, rates in jobs per 1 000 s.
+    #[must_use]
+    pub fn counters(&self) -> Stats {
+        let (stats, flow) = (&self.stats, &self.flow.all);
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let milli = |per_s: f64| (per_s * 1_000.0) as u64;
+        let counters = [
+            ("depth", stats.live()),
+            ("pending", stats.pending),
+            ("delayed", stats.delayed),
+            ("in_flight", stats.in_flight),
+            ("dead", stats.dead),
+            ("oldest_s", stats.oldest_s),
+            ("enqueued", stats.enqueued),
+            ("done", stats.done),
+            ("retried", stats.retried),
+            ("lost", stats.lost),
+            ("expired", flow.expired),
+            ("wait_p50_us", us(flow.wait.quantile(0.5))),
+            ("wait_p99_us", us(flow.wait.quantile(0.99))),
+            ("run_p50_us", us(flow.run.quantile(0.5))),
+            ("run_p99_us", us(flow.run.quantile(0.99))),
+            ("enqueued_per_1000_s", milli(self.flow.enqueued_per_s)),
+            ("done_per_1000_s", milli(self.flow.done_per_s)),
+        ];
+        Stats { counters: counters.into_iter().collect() }
     }
 }
 

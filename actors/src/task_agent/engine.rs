@@ -22,12 +22,12 @@ use crate::{
     env::Env,
     health::Vital,
     ids::Timestamp,
-    queue::{Bell, JobId, LeaseRequest, QUEUE_BATCH_MAX, Queue, Work},
+    queue::{Bell, JobId, LeaseRequest, QUEUE_BATCH_MAX, Queue, Taker, Work},
     resilience::breaker::{Breaker, BreakerState},
     task::{CancelToken, Places, TaskPlace, TaskScope},
 };
 
-/// An idle agent looks this often, whatever wakes it.
+/// A held agent looks this often, whatever wakes it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What it waits for is due, and something else is in the way: it looks this soon.
 const LOOK_SOON: Duration = Duration::from_millis(20);
@@ -108,6 +108,8 @@ impl Engine {
             return self.work_for(&pool).await;
         }
         let mut control = self.shared.control.subscribe();
+        let any_kind = self.shared.tasks.iter().any(|task| task.settings.kind.is_none());
+        let mut taker = Taker::new(self.queue.clone(), any_kind);
         loop {
             let place = self.places.take().await;
             let seen = control.borrow_and_update().clone();
@@ -116,7 +118,7 @@ impl Engine {
                     drop(place);
                     self.wait_quietly(&mut control, until).await;
                 }
-                Wish::Jobs { most, kinds } => self.take(place, most, kinds, &mut control).await,
+                Wish::Jobs { most, kinds } => self.take(place, most, kinds, &mut taker, &mut control).await,
             }
         }
     }
@@ -204,6 +206,7 @@ impl Engine {
         place: TaskPlace,
         most: usize,
         kinds: Vec<Arc<str>>,
+        taker: &mut Taker,
         control: &mut watch::Receiver<Control>,
     ) {
         let request = LeaseRequest {
@@ -213,25 +216,24 @@ impl Engine {
             n: most,
             lease_ms: self.shared.config.lease_ms,
         };
-        let leased = match self.queue.lease_next(request).await {
-            Ok(leased) => leased,
+        let taken = match taker.take(request).await {
+            Ok(taken) => taken,
             Err(error) => {
                 self.vital.degraded(error.to_string());
                 return tokio::time::sleep(TRY_AGAIN).await;
             }
         };
         self.vital.up();
-        if leased.work.len() < most {
-            if leased.work.is_empty() {
-                drop(place);
-                return self.wait(control, leased.next).await;
+        if taken.is_empty() {
+            drop(place);
+            tokio::select! {
+                () = taker.until_ready() => {}
+                _ = control.changed() => {}
             }
-        } else {
-            // There may be more than one agent can take.
-            self.bell.ring();
+            return;
         }
         let mut place = Some(place);
-        for work in leased.work {
+        for work in taken {
             match place.take().or_else(|| self.places.try_take()) {
                 Some(place) => self.start(work, place),
                 // Only a lease of more than was asked for gets here: it runs out.
@@ -270,16 +272,6 @@ impl Engine {
         });
         if let Err(error) = spawned {
             tracing::debug!(%error, "job not started: its lease runs out");
-        }
-    }
-
-    /// Waits until there may be work.
-    async fn wait(&self, control: &mut watch::Receiver<Control>, next: Option<Timestamp>) {
-        let pause = next.map_or(LOOK_EVERY, |at| at.since(self.env.now()).min(LOOK_EVERY));
-        tokio::select! {
-            () = self.bell.ready() => {}
-            _ = control.changed() => {}
-            () = tokio::time::sleep(pause) => {}
         }
     }
 

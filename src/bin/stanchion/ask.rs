@@ -96,6 +96,7 @@ fn how(request: &Request) -> Human {
         | Request::QueueShow { .. }
         | Request::QueueTell { .. }
         | Request::QueueSet { .. } => Human::Queues(false),
+        Request::QueueStats { .. } => Human::QueueStats(false),
         Request::JobAdd { .. } => Human::Id,
         Request::JobShow { .. } | Request::DeadEdit { .. } => Human::Job,
         Request::JobRetry { .. } | Request::JobCancel { .. } => Human::JobTold,

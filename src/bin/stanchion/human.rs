@@ -39,6 +39,8 @@ pub(crate) enum Human {
     Limiters(bool),
     /// Queues, one a row; a head comes before the first.
     Queues(bool),
+    /// A queue and its keys in numbers, one a row; a head comes before the first.
+    QueueStats(bool),
     /// The id of a job.
     Id,
     /// A job.
@@ -137,6 +139,10 @@ impl Human {
                 let cells = [&*text("name"), pending, delayed, running, done, dead, &oldest, state];
                 headed(begun, &head, &wide(&cells))
             }
+            Self::QueueStats(begun) => {
+                let head = ["KEY", "DONE", "FAILED", "RETRIED", "EXPIRED", "WAIT P99", "RUN P99", "DONE/S"];
+                headed(begun, &wide(&head), &flow(value))
+            }
             Self::Nodes(begun) => {
                 let head = row(&["NODE", "STATE", "SILENT", "ADDRESS", "LIFE"]);
                 let silent = match value.get("silent_ms").and_then(Value::as_u64) {
@@ -160,10 +166,7 @@ impl Human {
             Self::JobTold => format!("{} is {}", text("id"), text("status")),
             Self::Dead(begun) => {
                 let head = row(&["JOB", "KIND", "ATTEMPTS", "CODE", "MESSAGE"]);
-                let fault = value.get("last_error");
-                let of = |name: &str| clean(fault.and_then(|fault| fault.get(name)));
-                let cells = [&*text("id"), &text("kind"), &text("attempts"), &of("code"), &of("message")];
-                headed(begun, &head, &row(&cells))
+                headed(begun, &head, &dead(value))
             }
             Self::DeadCount => format!("{} of queue {}", text("count"), text("queue")),
             Self::Work => format!(
@@ -182,6 +185,29 @@ impl Human {
 }
 
 /// A value without quotes; control characters cannot reach the terminal.
+/// The row of a dead letter.
+fn dead(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let fault = value.get("last_error");
+    let of = |name: &str| clean(fault.and_then(|fault| fault.get(name)));
+    row(&[&*text("id"), &text("kind"), &text("attempts"), &of("code"), &of("message")])
+}
+
+/// The row of a queue in numbers, or of one of its keys.
+fn flow(value: &Value) -> String {
+    let text = |name: &str| clean(value.get(name));
+    let [done, failed, retried, expired] = &["done", "failed", "retried", "expired"].map(text);
+    let key = if value.get("key").is_some() { text("key") } else { "(all)".to_owned() };
+    let (wait, run) = (ms(value.get("wait_p99_ms")), ms(value.get("run_p99_ms")));
+    let rate = value.get("done_per_s").and_then(Value::as_f64);
+    let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+    wide(&[&*key, done, failed, retried, expired, &wait, &run, &rate])
+}
+
+fn ms(value: Option<&Value>) -> String {
+    format!("{:.1} ms", value.and_then(Value::as_f64).unwrap_or(0.0))
+}
+
 fn clean(value: Option<&Value>) -> String {
     let text = match value {
         None | Some(Value::Null) => "-".to_owned(),

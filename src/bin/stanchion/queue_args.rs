@@ -23,6 +23,11 @@ pub(crate) enum QueueCommand {
         /// Name of the queue
         queue: String,
     },
+    /// Show what a queue did since its process began: times, rates, each key
+    Stats {
+        /// Name of the queue
+        queue: String,
+    },
     /// Lease nothing until it is resumed
     Pause {
         /// Name of the queue
@@ -199,6 +204,7 @@ impl QueueCommand {
         match self {
             Self::Ls => Request::QueueList,
             Self::Show { queue } => Request::QueueShow { queue },
+            Self::Stats { queue } => Request::QueueStats { queue },
             Self::Pause { queue } => tell(queue, QueueOrder::Pause),
             Self::Resume { queue } => tell(queue, QueueOrder::Resume),
             Self::Drain { queue, deadline } => tell(queue, QueueOrder::Drain { deadline_ms: ms(deadline) }),

@@ -106,8 +106,13 @@ fn a_queue_that_a_worker_holds_is_paused_filled_and_resumed_through_its_socket()
     }
     drop(input);
     assert_eq!(add.wait_with_output().unwrap().stdout.iter().filter(|byte| **byte == b'\n').count(), 100);
+    let stats = program.lines(&["queue", "stats", "q"]).remove(0);
+    assert_eq!((&stats["done"], &stats["depth"], &stats["failed"]), (&json!(1), &json!(100), &json!(0)));
+    assert!(stats["run_p99_ms"].as_f64().unwrap() > 0.0 && stats.get("key").is_none(), "{stats}");
     worker.kill();
     assert_eq!(show(&program, "q")["pending"], json!(100), "after kill -9");
+    let stats = program.lines(&["queue", "stats", "q"]).remove(0);
+    assert_eq!((&stats["done"], &stats["depth"]), (&json!(0), &json!(100)), "it counts from its process on");
     assert_eq!(show(&program, "q")["paused"], json!(true));
     program.lines(&["queue", "resume", "q"]);
     let worked = program.lines(&["work", "q", "--activity", "append", "--until-empty"]);

@@ -124,6 +124,35 @@ async fn saturating_one_upstream_does_not_touch_another() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_thousand_calls_in_flight_others_are_served_and_status_answers() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let http = Http::of(system.env());
+    let slow = http.register("slow", &sized(&server, 1_000)).unwrap();
+    let quick = http.register("quick", &sized(&other, 1)).unwrap();
+    let held: Vec<_> = (0..1_000)
+        .map(|_| {
+            let slow = slow.clone();
+            kit::task(async move { get(&slow, "hold").await })
+        })
+        .collect();
+    kit::until("a thousand are in flight", || server.asked() == 1_000).await;
+    for _ in 0..100 {
+        assert_eq!(get(&quick, "x").await, Ok(200));
+    }
+    // Looks that wait for nobody: they are no futures.
+    assert_eq!((slow.stats().pool.in_use, slow.stats().answered, quick.stats().answered), (1_000, 0, 100));
+    assert_eq!((slow.health(), quick.health()), (UpstreamHealth::Up, UpstreamHealth::Up));
+    assert!(system.health().iter().any(|(name, _)| name == "http/slow"));
+    server.release(1_000);
+    for held in held {
+        assert_eq!(held.await.unwrap(), Ok(200));
+    }
+    drop((slow, quick, http));
+    kit::stop(system).await;
+}
+
 #[tokio::test]
 async fn a_waiter_is_refused_at_its_deadline_and_one_too_many_at_once() {
     let (server, rig) = (Server::start().await, rig());

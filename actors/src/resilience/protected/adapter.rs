@@ -85,10 +85,7 @@ impl<R, E: std::error::Error> RetryCause for AdapterFault<R, E> {
         self.verdict().retryable
     }
     fn class(&self) -> Option<FailureClass> {
-        match self.verdict().outcome {
-            Outcome::Failure(class) => Some(class),
-            Outcome::Success | Outcome::Ignored => None,
-        }
+        self.verdict().class()
     }
     fn outcome(&self) -> Outcome {
         self.verdict().outcome
