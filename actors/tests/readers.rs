@@ -15,11 +15,11 @@ use stanchion_actors::{
     queue::{Job, JobId, QueueCommand, QueueConfig, QueueReply},
     resilience::{
         breaker::{BreakerOptions, BreakerSnapshot},
-        limiter::LimiterOptions,
+        limiter::{LimitStrategy, LimiterOptions},
         protected::{FallbackRoute, ProtectedOptions},
         retry::RetryPolicy,
     },
-    store::{decode, encode, frame, memory::MemoryStore, unframe},
+    store::{DEPTH_MAX, decode, encode, frame, memory::MemoryStore, unframe},
     testing::bytes::{cases, damaged},
     workflow::definition::Definition,
 };
@@ -41,7 +41,7 @@ fn settings() -> ProtectedOptions {
         budget: Some(Default::default()),
         breaker: Some(Default::default()),
         ignored_codes: ["a.b".to_owned()].into(),
-        limiter: Some(Default::default()),
+        limiter: Some(LimiterOptions::new(LimitStrategy::SlidingWindow { limit: 3, window_ms: 1_000 })),
         limiter_wait_ms: Some(5),
         bulkhead: Some(Default::default()),
     }
@@ -126,16 +126,18 @@ proptest! {
     }
 }
 
+fn nested(depth: usize) -> serde_json::Value {
+    (0..depth).fold(json!(1), |inner, _| json!([inner]))
+}
+
 #[test]
-fn values_nested_beyond_reason_are_refused() {
-    // One byte a level: the reader must not follow them all on its stack.
-    for (open, count) in [(0x91, 100_000), (0x81, 100_000), (b'[', 100_000)] {
-        let bytes = vec![open; count];
+fn values_nested_beyond_reason_are_refused_before_the_stack_is_full() {
+    for open in [vec![0x91], vec![0x81, 0xa1, b'a'], vec![b'[']] {
+        let bytes = open.repeat(100_000);
         read_settings(&bytes);
         read_stored(&bytes);
-        let mut maps = [0x81, 0xa1, b'a'].repeat(count);
-        read_stored(&maps);
-        maps.push(0xc0);
-        assert!(decode::<serde_json::Value>(&maps).is_err());
     }
+    let deepest = nested(DEPTH_MAX - 1);
+    assert_eq!(decode::<serde_json::Value>(&encode(&deepest).unwrap()), Ok(deepest));
+    assert!(decode::<serde_json::Value>(&encode(&nested(DEPTH_MAX + 1)).unwrap()).is_err());
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -18,6 +19,11 @@ struct Bench {
     dir: tempfile::TempDir,
     chains: usize,
     kills: u64,
+}
+
+/// The binary: the one that `STANCHION_BIN` names, else the one built beside the tests, with their features.
+pub(crate) fn shipped() -> OsString {
+    std::env::var_os("STANCHION_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_stanchion").into())
 }
 
 /// One line of the file: the step that wrote it.
@@ -86,7 +92,7 @@ impl Bench {
     }
 
     fn stanchion(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stanchion"));
+        let mut command = Command::new(shipped());
         command.args(["--json", "--db"]).arg(self.file("app.redb"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
