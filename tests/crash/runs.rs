@@ -60,7 +60,11 @@ fn of(activity: &str) -> Definition {
     builder.build()
 }
 
-/// Kills the actor of a run so often that it is given up.
+async fn is_parked(system: &System, run: &str) -> bool {
+    system.workflows().read(run).await.is_ok_and(|run| run.state.status() == RunStatus::Parked)
+}
+
+/// Kills the actor of a run until the run is parked, ten times at most.
 async fn crash(system: &System, run: &str) {
     let cell = system.env().directory().cell(&Name::new(RUN_KIND, run).unwrap()).unwrap();
     let supervisors = system.env().directory().supervisors();
@@ -70,13 +74,13 @@ async fn crash(system: &System, run: &str) {
         let next = async {
             loop {
                 match cell.owner() {
-                    Some((generation, _)) if generation > last => break generation,
+                    Some((generation, _)) if generation > last => break Some(generation),
+                    _ if last > 0 && is_parked(system, run).await => break None,
                     _ => tokio::time::sleep(Duration::from_millis(1)).await,
                 }
             }
         };
-        // Given up and parked: then no further actor comes.
-        let Ok(generation) = tokio::time::timeout(Duration::from_millis(300), next).await else { return };
+        let Some(generation) = tokio::time::timeout(LONGEST, next).await.unwrap() else { return };
         last = generation;
         supervisor.cast(EntitySupervisorMsg::Kill { cell: Arc::clone(&cell) }).unwrap();
     }
