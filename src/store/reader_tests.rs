@@ -59,7 +59,7 @@ fn chunk() -> Vec<u8> {
     chunk.chain(&chain);
     chunk.done(EntityId(3), 9);
     chunk.definition(&[7; 32], b"a definition");
-    chunk.purge(EntityId(4), b"name", &[b"due".to_vec(), b"later".to_vec()]);
+    chunk.purge(EntityId(4), b"name", b"index", &[b"due".to_vec(), b"later".to_vec()]);
     body(chunk.seal(FIRST, 2)).to_vec()
 }
 

@@ -133,6 +133,8 @@ proptest! {
         seed: u64,
     ) {
         let _ = Greeting::decode(&bytes);
+        let _ = Cookie::from_hex(&String::from_utf8_lossy(&bytes)).is_ok();
+        let _ = Cookie::from_hex(&String::from_utf8_lossy(&damaged(&b"0a".repeat(20), seed))).is_ok();
         let mut mutated = greeting("node").encode();
         let at = at.index(mutated.len());
         mutated[at] = value;
