@@ -2,10 +2,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn cases() -> u32 {
-    if std::env::var_os("STANCHION_CAMPAIGN").is_some() { 100_000 } else { 1_000 }
-}
-
 fn kinds() -> impl Strategy<Value = Kind> {
     (1_u8..=9).prop_filter_map("a kind", Kind::of)
 }
@@ -45,7 +41,7 @@ fn packets() -> impl Strategy<Value = Packet> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: stanchion_actors::testing::bytes::cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_encoded_decodes_to_the_same(packet in packets()) {

@@ -94,12 +94,19 @@ pub(super) async fn read_frame(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
+    use stanchion_actors::testing::bytes::{cases, damaged};
 
     use super::*;
 
-    fn cases() -> ProptestConfig {
-        let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000);
-        ProptestConfig { cases, ..ProptestConfig::default() }
+    fn answers() -> [Answer; 3] {
+        let problem = Problem::rejected("a.b", "what", "where", "hint");
+        let line = json!({"id": 1, "of": [1.5, null, {"k": "v"}]}).to_string();
+        [Answer::Line(line), Answer::Done, Answer::Problem(problem)]
+    }
+
+    fn config() -> ProptestConfig {
+        ProptestConfig { cases: cases(1_000), failure_persistence: None, ..ProptestConfig::default() }
     }
 
     fn requests() -> impl Strategy<Value = Request> {
@@ -114,7 +121,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(cases())]
+        #![proptest_config(config())]
 
         #[test]
         fn a_request_comes_back_as_it_went(request in requests()) {
@@ -128,13 +135,11 @@ mod tests {
         }
 
         #[test]
-        fn changed_requests_never_panic(request in requests(), at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
-            let mut bytes = encode(&request).unwrap();
-            let len = bytes.len();
-            bytes[at % len] = byte;
-            let _ = decode_request(&bytes);
-            bytes.truncate(cut % len);
-            let _ = decode_request(&bytes);
+        fn damaged_requests_and_answers_are_read_or_refused(request in requests(), seed: u64) {
+            let _ = decode_request(&damaged(&encode(&request).unwrap(), seed));
+            for answer in answers() {
+                let _ = decode_answer(&damaged(&encode(&answer).unwrap(), seed));
+            }
         }
 
         #[test]

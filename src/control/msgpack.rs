@@ -56,6 +56,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+    use stanchion_actors::testing::bytes::{cases, damaged};
 
     use super::*;
 
@@ -73,11 +74,13 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000), ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn random_and_damaged_values_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), seed: u64) {
             let _ = to_json(&bytes);
+            let value = json!({"a": [1, -2, 3.5, null, true], "b": {"c": "text", "d": [[[]]]}});
+            let _ = to_json(&damaged(&stanchion_actors::store::encode(&value).unwrap(), seed));
         }
     }
 }

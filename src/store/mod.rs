@@ -24,6 +24,8 @@ mod pack;
 mod pending;
 mod queries;
 mod read;
+#[cfg(test)]
+mod reader_tests;
 mod redb_store;
 mod reply;
 mod restore;

@@ -1,6 +1,5 @@
 //! What survives when the power goes, at every sync of either file.
 
-#![cfg(feature = "testing")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,7 +13,6 @@
 mod support;
 
 mod agents;
-#[cfg(feature = "cli")]
 mod binary;
 mod check;
 mod damage;
@@ -26,7 +24,6 @@ mod life;
 mod load;
 mod nemesis;
 mod power;
-#[cfg(feature = "cli")]
 mod queues;
 mod random;
 mod runs;

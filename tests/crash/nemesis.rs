@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -49,6 +49,20 @@ async fn progress(history: &History, more: u64) {
     waited.await.unwrap_or_else(|_| panic!("no answers any more"));
 }
 
+/// Entities whose actor crashed, so far.
+fn crashed(system: &System) -> u64 {
+    let stats = system.stats().into_iter().filter(|(name, _)| name.contains("-supervisor-"));
+    stats.map(|(_, stats)| stats.count("crashed")).sum()
+}
+
+/// As [`disturbed`], and no entity may be restarted meanwhile.
+fn disturbed_alone(disturb: impl Fn(&System)) {
+    disturbed(rounds(), |system| {
+        assert_eq!(crashed(system), 0, "an entity was restarted");
+        disturb(system);
+    });
+}
+
 /// All workloads on real files, while each round does `disturb`; then nothing may be wrong.
 fn disturbed(rounds: u64, disturb: impl Fn(&System)) {
     let dir = tempfile::tempdir().unwrap();
@@ -77,22 +91,22 @@ fn rounds() -> u64 {
 
 #[test]
 fn timers_killed_under_load_lose_nothing() {
-    disturbed(rounds(), |system| system.env().services().timers.actor().unwrap().kill());
+    disturbed_alone(|system| system.env().services().timers.actor().unwrap().kill());
 }
 
 #[test]
 fn the_outbox_killed_under_load_loses_nothing() {
-    disturbed(rounds(), |system| system.env().services().outbox.actor().unwrap().kill());
+    disturbed_alone(|system| system.env().services().outbox.actor().unwrap().kill());
 }
 
 #[test]
 fn the_runner_of_effects_killed_under_load_loses_nothing() {
-    disturbed(rounds(), |system| system.env().services().effects.actor().unwrap().kill());
+    disturbed_alone(|system| system.env().services().effects.actor().unwrap().kill());
 }
 
 #[test]
 fn the_coordinator_killed_under_load_loses_nothing() {
-    disturbed(rounds(), |system| system.env().services().coordinator.actor().unwrap().kill());
+    disturbed_alone(|system| system.env().services().coordinator.actor().unwrap().kill());
 }
 
 #[test]
@@ -112,13 +126,16 @@ fn supervisors_of_entities_killed_under_load_lose_nothing() {
 
 #[test]
 fn entities_killed_under_load_lose_nothing() {
+    let most = AtomicU64::new(0);
     disturbed(rounds(), |system| {
+        most.fetch_max(crashed(system), Ordering::SeqCst);
         for cell in system.env().directory().cells() {
             if let Some((_, actor)) = cell.owner() {
                 actor.kill();
             }
         }
     });
+    assert!(most.into_inner() > 0, "restarts of entities are counted");
 }
 
 /// Waits until the store is open under a later boot than `boot`.

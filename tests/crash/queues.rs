@@ -14,6 +14,7 @@ use stanchion::{
 };
 
 use crate::{
+    binary::shipped,
     block_on,
     history::{Draw, campaign, seed},
 };
@@ -56,7 +57,7 @@ impl Bench {
     }
 
     fn stanchion(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stanchion"));
+        let mut command = Command::new(shipped());
         command.arg("--db").arg(self.file("app.redb")).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command

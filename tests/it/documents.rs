@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use stanchion::documents::{
     Document, DocumentError, DocumentLimits, Format, MissingActivity, ReadOptions, read, read_for,
 };
-use stanchion_actors::workflow::definition::{FailurePolicy, Join};
+use stanchion_actors::{
+    testing::bytes::{self, damaged},
+    workflow::definition::{FailurePolicy, Join},
+};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -464,6 +467,8 @@ fn read_every_way(bytes: &[u8]) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: bytes::cases(256), failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_bytes_are_a_document_or_a_refusal(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[a-z0-9:{}\\[\\]\"'&*!|>%@ ,?#\n-]{0,120}") {
         read_every_way(&bytes);
@@ -472,18 +477,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_documents_are_refused_or_still_sound(
-        which in 0usize..3, cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5), length in any::<prop::sample::Index>(), cut in any::<bool>(),
-    ) {
-        let mut bytes = [ORDER, SMALL, FAULTS][which].as_bytes().to_vec();
-        for (at, byte) in cuts {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        if cut {
-            bytes.truncate(length.index(bytes.len()));
-        }
-        read_every_way(&bytes);
+    fn damaged_documents_are_refused_or_still_sound(which in 0usize..4, seed: u64) {
+        let valid = [ORDER, SMALL, FAULTS, OLD][which].as_bytes();
+        read_every_way(&damaged(valid, seed));
+        read_every_way(&packed(&damaged(valid, seed)));
+        read_every_way(&damaged(&packed(valid), seed));
     }
 
     #[test]

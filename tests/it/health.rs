@@ -156,3 +156,63 @@ async fn a_store_that_is_opened_anew_is_counted_and_up_again() {
     assert!(stats(&system, "persistence").counters.contains_key("commits"));
     stop(system).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_are_degraded_while_due_rows_cannot_be_read() {
+    let store = MemoryStore::new();
+    let system = open(&store).await;
+    let now = || health(&system)["timers"].clone();
+    store.faults().fail_reads(true);
+    // The next life reads them anew.
+    system.env().services().timers.actor().unwrap().kill();
+    until("they say so", || now().status == Status::Degraded).await;
+    assert!(now().cause.unwrap().contains("reads fail on purpose"));
+    let since = now().since;
+    store.faults().fail_reads(false);
+    until("they are read again", || now().status == Status::Up).await;
+    assert!(now().since >= since && now().cause.is_none());
+    stop(system).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_outbox_is_degraded_while_messages_do_not_arrive() {
+    let store = MemoryStore::new();
+    let system = open(&store).await;
+    let (from, to) = (ledger(&system, "from"), ledger(&system, "to"));
+    from.call(Command::Add(5)).await.unwrap();
+    let now = || health(&system)["outbox"].clone();
+    // The receiver sleeps, and what wakes it cannot be read.
+    store.faults().fail_reads(true);
+    from.call(Command::Transfer { to: "to".into(), amount: 5 }).await.unwrap();
+    until("it says so", || now().status == Status::Degraded).await;
+    assert!(now().cause.unwrap().contains("messages of 1 senders"));
+    store.faults().fail_reads(false);
+    until("they arrive", || now().status == Status::Up).await;
+    assert_eq!(to.read(|to| to.balance).await, Ok(5));
+    stop(system).await;
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn persistence_is_degraded_while_the_store_does_not_open_anew() {
+    use stanchion::store::{
+        StoreFile,
+        testing::{DiskCall, FaultyDisk},
+    };
+    let disk = FaultyDisk::new();
+    let options = crate::support::small(&disk);
+    let system = builder().store_options(options).open("memory.redb").await.unwrap();
+    let from = ledger(&system, "from");
+    from.call(Command::Add(1)).await.unwrap();
+    let now = || health(&system)["persistence"].clone();
+    for call in [DiskCall::Sync, DiskCall::Write] {
+        disk.fail(StoreFile::Log, call, 0, std::io::ErrorKind::Other);
+    }
+    assert!(from.call(Command::Add(1)).await.is_err());
+    until("it says so", || now().cause.is_some_and(|cause| cause.contains("does not open"))).await;
+    assert_eq!(now().status, Status::Degraded);
+    disk.heal();
+    until("it is open", || now().status == Status::Up).await;
+    assert!(from.read(|from| from.balance).await.unwrap() >= 1, "what was acknowledged is there");
+    stop(system).await;
+}

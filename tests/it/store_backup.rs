@@ -1,12 +1,17 @@
 //! Backup, restore and verification of the redb store.
 
-use std::{path::Path, sync::atomic::AtomicU64};
+use std::{
+    path::Path,
+    sync::{LazyLock, atomic::AtomicU64},
+};
 
+use proptest::prelude::*;
 use redb::{Database, ReadableTable, TableDefinition};
 use stanchion::store::{Fault, OpenError, RedbStore, RestoreError, StoreOptions, restore, verify};
 use stanchion_actors::{
     ids::{EntityId, Timestamp, Version},
     store::{History, Outcome, Store, StoreError, frame, key},
+    testing::bytes::{cases, damaged},
 };
 
 use crate::support::{ask, assert_is_at, entry, name, one, open, own, rich, submit, write};
@@ -260,4 +265,26 @@ async fn a_store_of_a_newer_format_is_refused_by_name() {
     drop(db);
     let refused = RedbStore::open(&path, StoreOptions::default()).unwrap_err();
     assert!(matches!(refused, OpenError::NewerFormat { found: 9, .. }), "{refused}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(50), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_restored_whole_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), seed: u64) {
+        static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            std::fs::read(runtime.block_on(backed_up(dir.path()))).unwrap()
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("backup"), dir.path().join("restored.redb"));
+        for bytes in [bytes, damaged(&VALID, seed)] {
+            std::fs::write(&from, &bytes).unwrap();
+            match restore(&from, &to, true) {
+                Ok(_) => assert_eq!(bytes, *VALID, "a damaged backup is never restored"),
+                Err(error) => assert!(!to.exists(), "{error}"),
+            }
+        }
+    }
 }

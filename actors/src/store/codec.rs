@@ -36,6 +36,9 @@ pub enum CodecError {
     Encode(String),
 }
 
+/// Arrays and maps within each other at most: each takes its part of the stack of whoever reads it.
+pub const DEPTH_MAX: usize = 256;
+
 /// Encodes as named MessagePack, without a frame.
 ///
 /// # Errors
@@ -93,13 +96,16 @@ impl std::io::Write for Noting<'_> {
     }
 }
 
-/// Decodes named MessagePack, without a frame; trailing bytes are refused.
+/// Decodes named MessagePack, without a frame; trailing bytes are refused, and values that are nested deeper than
+/// [`DEPTH_MAX`].
 ///
 /// # Errors
 /// [`CodecError::Decode`] on anything that is not exactly one such value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let mut rest = bytes;
-    let value = rmp_serde::from_read(&mut rest).map_err(|e| CodecError::Decode(e.to_string()))?;
+    let mut reader = rmp_serde::Deserializer::new(&mut rest);
+    reader.set_max_depth(DEPTH_MAX);
+    let value = T::deserialize(&mut reader).map_err(|e| CodecError::Decode(e.to_string()))?;
     if rest.is_empty() {
         Ok(value)
     } else {

@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 use self::project::ROW_SCHEMA;
 pub use self::{
     codec::{
-        CodecError, FRAME_BYTES, FRAME_FORMAT, decode, encode, encode_framed, encode_sized, frame, seal,
-        unframe, unframe_shared,
+        CodecError, DEPTH_MAX, FRAME_BYTES, FRAME_FORMAT, decode, encode, encode_framed, encode_sized, frame,
+        seal, unframe, unframe_shared,
     },
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,

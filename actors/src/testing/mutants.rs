@@ -37,7 +37,7 @@ pub enum Mutation {
     ForgetsAnswers,
     /// Records are answered before they are committed.
     AcksBeforeCommit,
-    /// A record handed over while another is in flight may be overtaken by the next one.
+    /// Of two records handed over without waiting, the second one overtakes. In a current-thread runtime.
     SwapsOrder,
     /// The chains of an atomic record are applied one by one.
     SplitsAtomic,
@@ -124,7 +124,7 @@ impl<F: StoreFactory> MutantFactory<F> {
 
     fn wrap(&self, inner: Arc<dyn Store>) -> Arc<dyn Store> {
         *lock(&self.current) = Some(Arc::clone(&inner));
-        Arc::new(Mutant { inner, mutation: self.mutation, swapped: Arc::default(), given: Mutex::default() })
+        Arc::new(Mutant { inner, mutation: self.mutation, kept: Arc::default(), given: Mutex::default() })
     }
 }
 
@@ -155,45 +155,36 @@ impl<F: StoreFactory> StoreFactory for MutantFactory<F> {
     }
 }
 
-/// Records in flight, and one that waits to be overtaken.
-#[derive(Default)]
-struct Swapped {
-    in_flight: usize,
-    kept_back: Option<(Record, Completer)>,
+/// Records that were handed over since their client last waited.
+type Kept = Mutex<Vec<(Record, Completer)>>;
+
+/// Hands the records on, of each two the second one first.
+fn hand_on_swapped(inner: &Arc<dyn Store>, kept: &Kept) {
+    let mut records = std::mem::take(&mut *lock(kept)).into_iter();
+    while let Some(first) = records.next() {
+        for (record, done) in records.next().into_iter().chain([first]) {
+            // Handed back only when the store has ended: then nobody waits.
+            drop(inner.submit(record, done));
+        }
+    }
 }
 
-fn swap(
-    inner: &Arc<dyn Store>,
-    swapped: &Arc<Mutex<Swapped>>,
-    record: Record,
-    done: Completer,
-) -> Result<(), Box<Refused>> {
-    let mut state = lock(swapped);
-    if state.in_flight > 0 && state.kept_back.is_none() {
-        state.kept_back = Some((record, done));
-        return Ok(());
+/// Keeps a record until its client waits for something: only then does the task of a current-thread runtime run.
+/// So which records are swapped depends on what the client does, not on how fast the store is.
+#[expect(clippy::disallowed_methods, reason = "a wrong store on purpose; the task ends at its first poll")]
+fn keep(inner: &Arc<dyn Store>, kept: &Arc<Kept>, record: Record, done: Completer) {
+    let mut records = lock(kept);
+    records.push((record, done));
+    if records.len() == 1 {
+        let (inner, kept) = (Arc::clone(inner), Arc::clone(kept));
+        tokio::spawn(async move { hand_on_swapped(&inner, &kept) });
     }
-    state.in_flight += 1;
-    drop(state);
-    let (again, shared) = (Arc::clone(inner), Arc::clone(swapped));
-    let told: Completer = Box::new(move |outcome| {
-        let mut state = lock(&shared);
-        state.in_flight = state.in_flight.saturating_sub(1);
-        let kept_back = state.kept_back.take();
-        drop(state);
-        done(outcome);
-        if let Some((record, done)) = kept_back {
-            // Handed back only when the store has ended: then nobody waits.
-            drop(swap(&again, &shared, record, done));
-        }
-    });
-    inner.submit(record, told)
 }
 
 struct Mutant {
     inner: Arc<dyn Store>,
     mutation: Mutation,
-    swapped: Arc<Mutex<Swapped>>,
+    kept: Arc<Kept>,
     given: Mutex<std::collections::HashMap<EntityId, Token>>,
 }
 
@@ -287,7 +278,10 @@ impl Store for Mutant {
         let record = self.spoil(record);
         match (self.mutation, record) {
             (Mutation::AcksBeforeCommit, record) => self.ack_early(record, done),
-            (Mutation::SwapsOrder, record) => swap(&self.inner, &self.swapped, record, done),
+            (Mutation::SwapsOrder, record) => {
+                keep(&self.inner, &self.kept, record, done);
+                Ok(())
+            }
             (Mutation::SplitsAtomic, Record::Atomic(chains)) => self.split(chains, done),
             (Mutation::NeverAnswers, record) => self.inner.submit(record, Box::new(move |_| drop(done))),
             (_, record) => self.inner.submit(record, self.hide(done)),
@@ -419,6 +413,7 @@ impl Store for Mutant {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        hand_on_swapped(&self.inner, &self.kept);
         self.inner.close()
     }
 

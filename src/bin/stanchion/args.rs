@@ -457,7 +457,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000), ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: stanchion_actors::testing::bytes::cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn random_words_never_panic(words in proptest::collection::vec(".{0,12}", 0..6)) {

@@ -121,3 +121,32 @@ fn not_joined(error: &JoinError, config: &Path) -> Problem {
     let problem = Problem::rejected(error.code(), error.to_string(), config.display().to_string(), hint);
     Problem { family: error.family(), ..problem }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use stanchion_actors::testing::bytes::{cases, damaged};
+
+    use super::*;
+
+    const VALID: &str = r#"
+activities = ["noop", "echo"]
+name = "a"
+seeds = ["127.0.0.1:4710", "127.0.0.1:4711"]
+listen = "127.0.0.1:0"
+cookie_file = "cookie"
+"#;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn settings_of_a_node_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[a-z0-9=\\[\\]\"'{}., \n_-]{0,120}", seed: u64) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            for bytes in [bytes, text.into_bytes(), damaged(VALID.as_bytes(), seed)] {
+                std::fs::write(file.path(), bytes).unwrap();
+                let _ = settings(file.path()).is_ok();
+            }
+        }
+    }
+}

@@ -151,15 +151,18 @@ fn missing(activity: &str, args: &RunArgs) -> Option<MissingActivity> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use stanchion_actors::testing::bytes::{cases, damaged};
 
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000), ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn random_inputs_never_panic(text in "[^@].{0,80}") {
+        fn random_and_damaged_inputs_are_read_or_refused(text in "[^@].{0,80}", seed: u64) {
             let _ = input(Some(&text));
+            let damaged = damaged(br#"{"a": [1, -2.5e3, "text \u00e9", null], "b": {"c": true}}"#, seed);
+            let _ = input(Some(String::from_utf8_lossy(&damaged).trim_start_matches('@')));
         }
     }
 }

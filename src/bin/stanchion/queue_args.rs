@@ -370,6 +370,8 @@ fn batches(payloads: Vec<String>) -> Vec<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use stanchion_actors::testing::bytes::{cases, damaged};
+
     use super::*;
 
     #[test]
@@ -385,5 +387,22 @@ mod tests {
         assert_eq!(cut.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, 88]);
         let large = batches(vec!["x".repeat(BATCH_BYTES); 2]);
         assert_eq!(large.len(), 2);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: cases(200), failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_file_of_jobs_is_read_or_refused(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), seed: u64) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let valid = b"{\"a\": [1, 2.5]}\n\n\"text\"\n[null, true, {\"k\": \"\\u00e9\"}]\n";
+            for bytes in [bytes, damaged(valid, seed)] {
+                std::fs::write(file.path(), &bytes).unwrap();
+                if let Ok(jobs) = lines(&file.path().to_owned()) {
+                    assert!(jobs.len() <= bytes.split(|byte| *byte == b'\n').count());
+                    assert_eq!(batches(jobs.clone()).concat(), jobs);
+                }
+            }
+        }
     }
 }

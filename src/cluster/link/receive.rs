@@ -62,7 +62,7 @@ impl Link {
     }
 
     fn greet(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let hello: Hello = rmp_serde::from_slice(body).map_err(|_| Fault::Greeting)?;
+        let hello: Hello = stanchion_actors::store::decode(body).map_err(|_| Fault::Greeting)?;
         self.peer_message_max = usize::try_from(hello.message_max_bytes).unwrap_or(usize::MAX);
         if let Some(stream) = &mut self.stream {
             stream.heard_hello = true;
@@ -136,7 +136,7 @@ impl Link {
         let unreadable = || Nack::new(NackReason::Unknown, "the refusal cannot be read");
         let end = match kind {
             Kind::Reply => End::Reply(body),
-            _ => End::Nack(rmp_serde::from_slice(&body).unwrap_or_else(|_| unreadable())),
+            _ => End::Nack(stanchion_actors::store::decode(&body).unwrap_or_else(|_| unreadable())),
         };
         self.events.push_back(LinkEvent::Ended(id, end));
     }

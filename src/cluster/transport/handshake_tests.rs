@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use stanchion_actors::testing::bytes::{cases, damaged};
 
 use super::*;
 
@@ -121,26 +122,26 @@ async fn a_peer_of_a_later_version_is_told_the_versions() {
     assert_eq!(told, (FORMAT_VERSION_MIN, FORMAT_VERSION));
 }
 
-fn cases() -> u32 {
-    if std::env::var_os("STANCHION_CAMPAIGN").is_some() { 20_000 } else { 300 }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_and_mutated_greetings_never_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
         at in any::<prop::sample::Index>(),
         value in any::<u8>(),
+        seed: u64,
     ) {
         let _ = Greeting::decode(&bytes);
+        let _ = Cookie::from_hex(&String::from_utf8_lossy(&bytes)).is_ok();
+        let _ = Cookie::from_hex(&String::from_utf8_lossy(&damaged(&b"0a".repeat(20), seed))).is_ok();
         let mut mutated = greeting("node").encode();
         let at = at.index(mutated.len());
         mutated[at] = value;
         let _ = Greeting::decode(&mutated);
         mutated.truncate(at);
         let _ = Greeting::decode(&mutated);
+        let _ = Greeting::decode(&damaged(&greeting("node").encode(), seed));
     }
 
     #[test]

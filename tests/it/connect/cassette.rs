@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use stanchion::{
     adapter::{Bounded, CallCtx, Secret},
     clock::SystemClock,
@@ -12,6 +13,7 @@ use stanchion::{
     error::Coded,
     task::TaskScope,
 };
+use stanchion_actors::testing::bytes::{cases, damaged};
 
 use super::server::Server;
 
@@ -95,5 +97,26 @@ fn a_cassette_that_cannot_be_read_says_where() {
         std::fs::write(&path, format!("{good}\n\n{bad}\n")).unwrap();
         let error = Replay::open(&path, redaction()).unwrap_err();
         assert!(matches!(error, CassetteError::Malformed { line: 3, .. }), "{bad}: {error}");
+    }
+}
+
+const LINES: &str = concat!(
+    r#"{"method":"GET","url":"/x","body_sha256":"00ff","status":200,"headers":{"a":["b","c"]},"body":"text"}"#,
+    "\n",
+    r#"{"method":"POST","url":"/y?z=1","body_sha256":"","status":429,"headers":{},"body_hex":"00ffAB"}"#,
+);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_a_cassette_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), seed: u64) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), LINES).unwrap();
+        assert!(Replay::open(file.path(), redaction()).is_ok());
+        for bytes in [bytes, damaged(LINES.as_bytes(), seed)] {
+            std::fs::write(file.path(), bytes).unwrap();
+            let _ = Replay::open(file.path(), redaction()).is_ok();
+        }
     }
 }

@@ -6,5 +6,7 @@ mod adapter;
 #[cfg(feature = "testing")]
 mod cassette;
 mod http;
+#[cfg(feature = "testing")]
+mod replies;
 mod server;
 mod tls;

@@ -99,6 +99,14 @@ impl Core {
         }
     }
 
+    /// Whether reads are answered.
+    pub(super) fn readable(&self) -> Result<(), StoreError> {
+        match self.plan.blind {
+            true => Err(StoreError::NotApplied("reads fail on purpose".into())),
+            false => self.alive(),
+        }
+    }
+
     /// Finds a name, with or without a row.
     pub(super) fn resolve(&self, name: &Name) -> Option<EntityId> {
         self.disk.named(name).or_else(|| self.created.get(name).copied())

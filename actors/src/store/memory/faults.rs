@@ -24,6 +24,8 @@ pub(super) struct Plan {
     /// While set, completions wait.
     pub(super) held: bool,
     pub(super) lies: Option<Lies>,
+    /// While set, reads fail.
+    pub(super) blind: bool,
 }
 
 /// A disk that confirms flushes it did not make: what it had truly kept, and what it only confirmed.
@@ -83,6 +85,11 @@ impl Faults {
     /// Bounds the queue to `records`; 0 refuses everything as full.
     pub fn limit_queue(&self, records: usize) {
         self.shared.lock().queue_max = records;
+    }
+
+    /// Lets reads fail as not applied, or succeed again. Commits go on.
+    pub fn fail_reads(&self, failing: bool) {
+        self.shared.lock().plan.blind = failing;
     }
 
     /// From here on, flushes are confirmed but not made: [`super::MemoryStore::power_cut`] may lose them.

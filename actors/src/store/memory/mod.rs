@@ -125,7 +125,7 @@ impl MemoryStore {
         read: impl FnOnce(&Disk) -> Result<T, StoreError>,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let core = self.opening.shared.lock();
-        ready(core.alive().and_then(|()| read(&core.disk))).boxed()
+        ready(core.readable().and_then(|()| read(&core.disk))).boxed()
     }
 }
 
