@@ -12,7 +12,7 @@ use serde_json::json;
 use stanchion::{
     System,
     cluster::Node,
-    workflow::{Definition, HistoryLine, StartRun, Step},
+    workflow::{Definition, StartRun, Step, run::HistoryLine},
 };
 use tokio::sync::mpsc;
 

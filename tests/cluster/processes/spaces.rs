@@ -39,13 +39,13 @@ impl Spaces {
         let spaces = Self { prefix: format!("st{}x{number}", std::process::id()), count };
         let hub = spaces.hub();
         ip(&format!("netns add {hub}"))?;
-        ip(&format!("-n {hub} link add br type bridge"))?;
-        ip(&format!("-n {hub} link set br up"))?;
+        ip(&format!("-n {hub} link add name hub0 type bridge"))?;
+        ip(&format!("-n {hub} link set hub0 up"))?;
         for at in 0..count {
             let (space, port) = (spaces.name(at), format!("p{at}"));
             ip(&format!("netns add {space}"))?;
             ip(&format!("-n {hub} link add {port} type veth peer name eth0 netns {space}"))?;
-            ip(&format!("-n {hub} link set {port} master br up"))?;
+            ip(&format!("-n {hub} link set {port} master hub0 up"))?;
             ip(&format!("-n {space} addr add {}/24 dev eth0", spaces.host(at)))?;
             ip(&format!("-n {space} link set lo up"))?;
             ip(&format!("-n {space} link set eth0 up"))?;
