@@ -271,8 +271,9 @@ async fn an_entity_of_another_node_that_is_stopped_never_harms_the_link() {
     let near = b.agent::<Sum>("ann").unwrap();
     let joined = || (node_a.gateway().stats().transport.joined, node_b.gateway().stats().transport.joined);
     let (before, mut acknowledged) = (joined(), 0);
-    for round in 0..20 {
-        // In the middle of calls: one of this round, some of others.
+    // One more within five seconds would be a loop of crashes.
+    for round in 0..3 {
+        // In the middle of calls.
         let calls = async {
             let calls = (0..8).map(|_| far.call(Tell::Add(1)));
             let answers = futures_util::future::join_all(calls).await;
