@@ -89,8 +89,9 @@ async fn live(orders: Orders) {
     let here = Arc::new(Here { system, node, clients, working: tokio::sync::Semaphore::new(0) });
     if let Role::Clients { seed, life, nodes } = orders.role {
         // The first ones begin when all are there; later ones at once, whoever is there.
-        let patience = if life == 0 { PATIENCE } else { Duration::ZERO };
-        let _up = here.node.await_peers(nodes, patience).await;
+        let patience = if life == 0 { PATIENCE / 2 } else { Duration::ZERO };
+        let up = here.node.await_peers(nodes, patience).await;
+        assert!(up || life > 0, "not all nodes are up: {:#?}", here.node.peers());
         tasks.push(tokio::spawn(work(Arc::clone(&here), Draw(seed.wrapping_add(life)))));
     }
     say(0, &Said::Ready(here.node.address().map(|address| address.to_string())));

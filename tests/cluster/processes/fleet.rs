@@ -55,6 +55,8 @@ pub(crate) struct Fleet {
     pub(crate) count: usize,
     // Dropped before the namespaces that they are in.
     processes: Vec<AsyncMutex<Option<Process>>>,
+    /// Held while something is done to a process: one thing after the other.
+    deeds: Vec<AsyncMutex<()>>,
     net: Net,
     next: AtomicU64,
     /// Seed of the clients, and when each life of their process ended.
@@ -77,6 +79,7 @@ impl Fleet {
             dir: tempfile::tempdir().unwrap(),
             count,
             processes: (0..=count).map(|_| AsyncMutex::new(None)).collect(),
+            deeds: (0..=count).map(|_| AsyncMutex::new(())).collect(),
             net,
             next: AtomicU64::new(1),
             clients: Mutex::default(),
@@ -257,6 +260,12 @@ impl Fleet {
     pub(crate) async fn suffer(&self, event: Event) {
         tokio::time::sleep(event.at).await;
         let lasts = tokio::time::sleep(event.lasts);
+        let _alone = match event.deed {
+            Deed::Kill { node } | Deed::Stop { node } | Deed::Drain { node } => {
+                Some(self.deeds[node].lock().await)
+            }
+            Deed::Split { .. } | Deed::Island { .. } => None,
+        };
         match event.deed {
             Deed::Kill { node } => {
                 self.kill(node).await;
