@@ -78,7 +78,7 @@ pub(crate) async fn all_end(fleet: &Fleet, node: usize, runs: Range<u64>, seed: 
 
 /// Waits until a run that `node` has started is completed, however often the node is killed meanwhile.
 pub(crate) async fn ends(fleet: &Fleet, node: usize, run: String, seed: u64) {
-    let until = Instant::now() + PATIENCE * 3;
+    let until = Instant::now() + PATIENCE * if campaign() { 10 } else { 3 };
     loop {
         match fleet.ask(node, Ask::Wait { run: run.clone() }).await {
             Some(Said::Status(status)) => {
