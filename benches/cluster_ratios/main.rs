@@ -1,6 +1,8 @@
-//! Two processes on loopback: a call and a cast through the gateway against raw ractor_cluster.
+//! Processes on loopback: a call and a cast through the gateway against raw ractor_cluster, durable messages between
+//! nodes against local transitions, what it costs to join, and how long it takes to notice that a peer is gone.
 //!
-//! `cargo bench --bench cluster_ratios --features cluster`; prints one line a measure, and the ratios.
+//! `cargo bench --bench cluster_ratios --features cluster,testing`; prints one line a measure, and the ratios. A word
+//! after `--` chooses: `gate`, `durable`, `join`, `notice`.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +13,9 @@
     reason = "a benchmark that cannot run shall fail loudly"
 )]
 
+mod cells;
 mod gate;
+mod notice;
 mod raw;
 
 use std::{
@@ -44,8 +48,14 @@ impl Drop for Server {
 
 /// Starts the second process; it prints its address.
 fn serve(what: &str) -> (Server, String) {
+    serve_with(what, &[])
+}
+
+/// The same, with more in its environment.
+fn serve_with(what: &str, settings: &[(&str, String)]) -> (Server, String) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .env(SERVE, what)
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -79,24 +89,64 @@ async fn pipelined<F: Future<Output = ()> + Send + 'static>(
     done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
 }
 
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     match std::env::var(SERVE).as_deref() {
         Ok("raw") => return runtime.block_on(raw::serve()),
+        Ok("cell") => return runtime.block_on(cells::serve()),
+        Ok("joiner") => return runtime.block_on(cells::joiner()),
         Ok(_) => return runtime.block_on(gate::serve()),
         Err(_) => {}
     }
-    let seconds = std::env::var("STANCHION_BENCH_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
-    let rounds = std::env::var("STANCHION_BENCH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
-    for _ in 0..rounds {
-        let raw = runtime.block_on(raw::measure(seconds));
-        let gate = runtime.block_on(gate::measure(seconds));
-        println!(
-            "calls/s, {IN_FLIGHT} in flight: raw {:.0}, gateway {:.0}: cost {:.2}x",
-            raw.0,
-            gate.0,
-            raw.0 / gate.0
-        );
-        println!("casts/s: raw {:.0}, gateway {:.0}: cost {:.2}x", raw.1, gate.1, raw.1 / gate.1);
+    let (seconds, rounds) = (number("STANCHION_BENCH_SECONDS", 5), number("STANCHION_BENCH_ROUNDS", 3));
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wants = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    if wants("gate") {
+        (0..rounds).for_each(|_| gate_against_raw(&runtime, seconds));
     }
+    if wants("durable") {
+        for _ in 0..rounds {
+            let (transitions, messages) = runtime.block_on(cells::durable(seconds));
+            println!(
+                "durable: {messages:.0} messages/s between two nodes, {transitions:.0} local transitions/s: {:.2}",
+                messages / transitions
+            );
+        }
+    }
+    if wants("join") {
+        for entities in [0, 10_000, 100_000] {
+            for joined in cells::joins(entities, rounds) {
+                println!(
+                    "join: {entities} entities on the peer: {:.1} ms, first call {:.1} ms, {} KiB more",
+                    joined.join_us as f64 / 1e3,
+                    joined.call_us as f64 / 1e3,
+                    joined.more_kib
+                );
+            }
+        }
+    }
+    if wants("notice") {
+        for fate in [notice::Fate::Killed, notice::Fate::Stopped, notice::Fate::Partitioned] {
+            for _ in 0..rounds {
+                let (suspected, lost) = runtime.block_on(notice::measure(fate));
+                println!("notice: {fate:?}: not up after {suspected:.2?}, given up after {lost:.2?}");
+            }
+        }
+    }
+}
+
+fn gate_against_raw(runtime: &tokio::runtime::Runtime, seconds: u64) {
+    let raw = runtime.block_on(raw::measure(seconds));
+    let gate = runtime.block_on(gate::measure(seconds));
+    println!(
+        "calls/s, {IN_FLIGHT} in flight: raw {:.0}, gateway {:.0}: cost {:.2}x",
+        raw.0,
+        gate.0,
+        raw.0 / gate.0
+    );
+    println!("casts/s: raw {:.0}, gateway {:.0}: cost {:.2}x", raw.1, gate.1, raw.1 / gate.1);
 }

@@ -10,6 +10,8 @@
 
 mod calls;
 mod kit;
+#[cfg(target_os = "linux")]
+mod listener;
 mod load;
 mod nodes;
 mod placing;

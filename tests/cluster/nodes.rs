@@ -261,3 +261,41 @@ async fn nodes_learn_of_each_other_through_one_seed_and_notice_who_is_gone() {
     drop((node_a, node_b));
     let _ = (a.stop(Duration::ZERO).await.unwrap(), b.stop(Duration::ZERO).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entity_of_another_node_that_is_stopped_never_harms_the_link() {
+    let (a, node_a) = start("a", &[]).await;
+    let (b, node_b) = start("b", &[&node_a]).await;
+    assert!(node_b.await_peers(1, PATIENCE).await);
+    let (far, other) = (a.agent_on::<Sum>("b", "ann").unwrap(), a.agent_on::<Sum>("b", "bob").unwrap());
+    let near = b.agent::<Sum>("ann").unwrap();
+    let joined = || (node_a.gateway().stats().transport.joined, node_b.gateway().stats().transport.joined);
+    let (before, mut acknowledged) = (joined(), 0);
+    // One more within five seconds would be a loop of crashes.
+    for round in 0..3 {
+        // In the middle of calls.
+        let calls = async {
+            let calls = (0..8).map(|_| far.call(Tell::Add(1)));
+            let answers = futures_util::future::join_all(calls).await;
+            acknowledged += answers.iter().filter(|answer| answer.is_ok()).count();
+        };
+        let stops = async {
+            tokio::task::yield_now().await;
+            match (near.untyped().cell().unwrap().owner(), round % 2) {
+                (Some((_, actor)), 0) => actor.stop(Some("as the test says".to_owned())),
+                (Some((_, actor)), _) => actor.kill(),
+                (None, _) => {}
+            }
+        };
+        tokio::join!(calls, stops);
+        assert_eq!(other.call(Tell::Add(1)).await.unwrap(), round + 1, "the link goes on");
+    }
+    assert!(acknowledged > 0);
+    let total = far.call(Tell::Add(0)).await.unwrap();
+    assert!(total >= acknowledged as u64, "{total} of {acknowledged}");
+    assert_eq!(joined(), before, "the link was made anew");
+    for (system, node) in [(a, node_a), (b, node_b)] {
+        node.leave().await;
+        let _ = system.stop(Duration::from_secs(5)).await.unwrap();
+    }
+}

@@ -37,13 +37,14 @@ async fn the_process_that_is_stopped() {
     }
 }
 
-struct Stopped {
+/// The other process.
+pub(crate) struct Stopped {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Stopped {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "stopped::the_process_that_is_stopped", "--nocapture"])
             .env(CHILD, "1")
@@ -60,13 +61,17 @@ impl Stopped {
     }
 
     /// The rest of the next line that begins so.
-    fn line(&self, start: &str) -> String {
+    pub(crate) fn line(&self, start: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(crate::kit::PATIENCE).unwrap();
             if let Some(rest) = line.strip_prefix(start) {
                 return rest.to_owned();
             }
         }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn signal(&self, signal: Signal) {

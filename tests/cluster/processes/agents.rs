@@ -179,14 +179,50 @@ impl<const N: usize> Activity for On<N> {
     }
 }
 
-/// Every agent, and the activity of the node with this number.
-pub(crate) fn builder(number: usize, lines: &Path) -> Builder {
+/// A task of a trace that begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TaskLine {
+    pub(crate) run: String,
+    pub(crate) task: String,
+    pub(crate) key: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TaskInput {
+    pub(crate) run: String,
+    pub(crate) task: String,
+    pub(crate) ms: f64,
+}
+
+/// Names of the activities of tasks, by node.
+pub(crate) const TASKS_OF: [&str; 3] = ["task0", "task1", "task2"];
+
+/// A task of a trace, on the one node that has it: appends a line and takes its time.
+struct Task<const N: usize>(PathBuf);
+
+impl<const N: usize> Activity for Task<N> {
+    const NAME: &'static str = TASKS_OF[N];
+    type Input = TaskInput;
+    type Output = ();
+
+    async fn run(&self, ctx: ActivityCtx, TaskInput { run, task, ms }: TaskInput) -> Result<(), Failure> {
+        let line = TaskLine { run, task, key: ctx.idempotency_key };
+        let text = format!("{}\n", serde_json::to_string(&line).unwrap());
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs_f64(ms / 1e3)).await;
+        Ok(())
+    }
+}
+
+/// Every agent, and the activities of the node with this number.
+pub(crate) fn builder(number: usize, lines: &Path, tasks: &Path) -> Builder {
     let builder = System::builder().agent::<Account>().agent::<Sink>();
-    let lines = lines.to_path_buf();
+    let (lines, tasks) = (lines.to_path_buf(), tasks.to_path_buf());
     match number {
-        0 => builder.activity(On::<0>(lines)),
-        1 => builder.activity(On::<1>(lines)),
-        2 => builder.activity(On::<2>(lines)),
+        0 => builder.activity(On::<0>(lines)).activity(Task::<0>(tasks)),
+        1 => builder.activity(On::<1>(lines)).activity(Task::<1>(tasks)),
+        2 => builder.activity(On::<2>(lines)).activity(Task::<2>(tasks)),
         _ => builder,
     }
 }

@@ -1,7 +1,6 @@
 //! The process of a node: opens its file, joins, and does what it is told line by line.
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,101 +8,41 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stanchion::{
     System,
-    cluster::{Node, NodeOptions},
-    store::StoreOptions,
-    workflow::{Definition, StartRun, Step},
+    cluster::Node,
+    workflow::{Definition, StartRun, Step, run::HistoryLine},
 };
 use tokio::sync::mpsc;
 
 use super::{
     agents::{self, Move},
-    clients::{Answer, Line, Made, answer_of},
+    clients::{Answer, CLIENTS, Clients, Line, Made, answer_of},
+    fleet::{PATIENCE, name_of},
+    journal::Journal,
+    oracle::States,
+    orders::{Ask, Happened, Load, MARK, NODE, Orders, Role, Said, store_options},
+    plan::Draw,
+    traces,
 };
 
-pub(crate) const NODE: &str = "STANCHION_TEST_CLUSTER_NODE";
-/// Begins a line of answers; the test harness writes to the same stream.
-pub(crate) const MARK: &str = "@ ";
-pub(crate) const COOKIE: &str = "00112233445566778899aabbccddeeff";
-/// Where nobody listens: nodes reach each other through their wires and no other way.
-const NOWHERE: &str = "127.0.0.1:9";
-/// How far a node is behind when others give it up.
-pub(crate) const LOST_MS: u64 = 1_200;
-
-/// Told to a node when it begins.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Orders {
-    pub(crate) dir: PathBuf,
-    pub(crate) number: usize,
-    pub(crate) seeds: Vec<String>,
-}
-
 impl Orders {
-    pub(crate) fn store(&self) -> PathBuf {
-        self.dir.join(format!("n{}.redb", self.number))
+    /// Clients have no file: what they know is in their journal.
+    async fn open(&self) -> System {
+        let builder =
+            agents::builder(self.number, &self.lines(), &self.tasks()).store_options(store_options());
+        match self.role {
+            Role::Node => builder.open(self.store()).await.unwrap(),
+            Role::Clients { .. } => builder.open_memory().await.unwrap(),
+        }
     }
 
-    pub(crate) fn lines(&self) -> PathBuf {
-        self.dir.join("lines")
+    fn clients(&self, system: &Arc<System>) -> Option<Clients> {
+        let Role::Clients { nodes, life, .. } = self.role else { return None };
+        let nodes = (0..nodes).map(name_of).collect();
+        Some(Clients::new(Arc::clone(system), nodes, Journal::open(&self.journal()), life))
     }
-}
-
-/// What a node is told to do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Ask {
-    /// Leaves, stops and ends.
-    Leave,
-    /// What it knows of the others: name and state.
-    Nodes,
-    /// Calls an account of another node, many at a time, each with a deadline, for a while.
-    Load(Load),
-    /// Starts chains of steps that take turns on three nodes.
-    Start { runs: u64, steps: usize },
-    /// Waits until a run has ended; answers its status.
-    Wait { run: u64 },
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Load {
-    pub(crate) node: String,
-    pub(crate) key: String,
-    pub(crate) at_once: u64,
-    pub(crate) ms: u64,
-    pub(crate) deadline_ms: u64,
-    pub(crate) ballast: usize,
-}
-
-/// What it answers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Said {
-    /// It has joined, and listens there.
-    Ready(String),
-    Done,
-    Nodes(Vec<(String, String)>),
-    Loaded(Vec<Line>),
-    Status(String),
-}
-
-pub(crate) fn options(name: &str, seeds: Vec<String>) -> NodeOptions {
-    NodeOptions {
-        seeds,
-        advertise: Some(NOWHERE.to_owned()),
-        heartbeat_ms: 100,
-        suspect_ms: 500,
-        lost_ms: LOST_MS,
-        ..NodeOptions::new(name, COOKIE)
-    }
-}
-
-/// Small limits make folds a matter of milliseconds.
-pub(crate) fn store_options() -> StoreOptions {
-    let mut options = StoreOptions::default();
-    options.log_max_bytes = 1 << 20;
-    options.fold_bytes = 128 << 10;
-    options
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
@@ -124,11 +63,18 @@ fn child_is_a_node_until_it_is_killed() {
     runtime().block_on(live(orders));
 }
 
+/// What a process has.
+struct Here {
+    system: Arc<System>,
+    node: Node,
+    /// The clients, and what ends when each of them has ended.
+    clients: Option<Clients>,
+    working: tokio::sync::Semaphore,
+}
+
 async fn live(orders: Orders) {
-    let name = format!("n{}", orders.number);
-    let builder = agents::builder(orders.number, &orders.lines()).store_options(store_options());
-    let system = Arc::new(builder.open(orders.store()).await.unwrap());
-    let node = Arc::new(Node::join(&system, options(&name, orders.seeds)).await.unwrap());
+    let system = Arc::new(orders.open().await);
+    let node = Node::join(&system, orders.options()).await.unwrap();
     let (told, mut asks) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines() {
@@ -138,23 +84,42 @@ async fn live(orders: Orders) {
         // Whoever started it is gone.
         std::process::exit(0);
     });
-    say(0, &Said::Ready(node.address().unwrap().to_string()));
     let mut tasks = Vec::new();
+    let clients = orders.clients(&system);
+    let here = Arc::new(Here { system, node, clients, working: tokio::sync::Semaphore::new(0) });
+    if let Role::Clients { seed, life, nodes } = orders.role {
+        // The first ones begin when all are there; later ones at once, whoever is there.
+        let patience = if life == 0 { PATIENCE / 2 } else { Duration::ZERO };
+        let up = here.node.await_peers(nodes, patience).await;
+        assert!(up || life > 0, "not all nodes are up: {:#?}", here.node.peers());
+        tasks.push(tokio::spawn(work(Arc::clone(&here), Draw(seed.wrapping_add(life)))));
+    }
+    say(0, &Said::Ready(here.node.address().map(|address| address.to_string())));
     while let Some((id, ask)) = asks.recv().await {
         if matches!(ask, Ask::Leave) {
-            return leave(system, &node, tasks).await;
+            return leave(here, tasks).await;
         }
-        let (system, node) = (Arc::clone(&system), Arc::clone(&node));
-        tasks.push(tokio::spawn(async move { say(id, &answer(&system, &node, ask).await) }));
+        let here = Arc::clone(&here);
+        tasks.push(tokio::spawn(async move { say(id, &answer(&here, ask).await) }));
     }
 }
 
+async fn work(here: Arc<Here>, mut draw: Draw) {
+    let Some(clients) = &here.clients else { return };
+    let draws: Vec<Draw> = (0..CLIENTS).map(|_| Draw(draw.next())).collect();
+    let work = draws.into_iter().enumerate().map(|(client, draw)| clients.work(client as u64, draw));
+    futures_util::future::join_all(work).await;
+    here.working.close();
+}
+
 /// Ends in order: what it was asked before has no answer any more.
-async fn leave(system: Arc<System>, node: &Node, tasks: Vec<tokio::task::JoinHandle<()>>) {
+async fn leave(here: Arc<Here>, tasks: Vec<tokio::task::JoinHandle<()>>) {
     for task in tasks {
         task.abort();
         let _ended = task.await;
     }
+    let Here { system, node, clients, .. } = Arc::into_inner(here).unwrap();
+    drop(clients);
     node.leave().await;
     let system = Arc::into_inner(system).unwrap();
     let _report = system.stop(Duration::from_secs(2)).await.unwrap();
@@ -166,23 +131,50 @@ fn say(id: u64, said: &Said) {
     println!("\n{MARK}{}", serde_json::to_string(&(id, said)).unwrap());
 }
 
-async fn answer(system: &Arc<System>, node: &Node, ask: Ask) -> Said {
+async fn answer(here: &Here, ask: Ask) -> Said {
+    let Here { system, node, clients, working } = here;
     match ask {
         Ask::Leave => Said::Done,
         Ask::Nodes => Said::Nodes(node.nodes().into_iter().map(|node| (node.node, node.state)).collect()),
         Ask::Load(load) => Said::Loaded(load.run(system).await),
         Ask::Start { runs, steps } => {
-            for run in 0..runs {
+            for run in runs {
                 let definition = system.workflows().define(chain(run, steps).validate().unwrap());
                 system.workflows().start(StartRun::new(format!("r{run}"), definition)).await.unwrap();
             }
             Said::Done
         }
         Ask::Wait { run } => {
-            let ended = system.workflows().wait(&format!("r{run}")).await.unwrap();
+            let ended = system.workflows().wait(&run).await.unwrap();
             Said::Status(format!("{:?}", ended.state.status()))
         }
+        Ask::Trace { run, trace, scale } => {
+            let definition = traces::definition(&run, &trace, scale);
+            let definition = system.workflows().define(definition);
+            system.workflows().start(StartRun::new(run, definition)).await.unwrap();
+            Said::Done
+        }
+        Ask::History { run } => Said::History(history(system, &run).await),
+        Ask::Finish => {
+            let Some(clients) = clients else { return Said::Done };
+            clients.ends.store(true, Ordering::SeqCst);
+            // Closed when the last one has ended.
+            let _closed = working.acquire().await.unwrap_err();
+            Said::Done
+        }
+        Ask::Look { nodes } => Said::Looked(States::look(system, nodes).await),
     }
+}
+
+async fn history(system: &System, run: &str) -> Vec<Happened> {
+    let run = system.workflows().read(run).await.unwrap();
+    let mut lines = Vec::new();
+    let mut each = |line: HistoryLine| {
+        let HistoryLine { kind, step, at_us, .. } = line;
+        lines.push(Happened { kind: kind.to_owned(), step, at_us });
+    };
+    run.history(system.store().as_ref(), &mut each).await.unwrap();
+    lines
 }
 
 /// A chain whose steps take turns on three nodes.
@@ -221,7 +213,8 @@ impl Load {
             let took_ms = began.elapsed().as_millis() as u64;
             let (node, key) = (self.node.clone(), self.key.clone());
             let deadline_ms = self.deadline_ms;
-            lines.push(Line { id, made: Made::Add, node, key, answer, began_ms, took_ms, deadline_ms });
+            let (client, made, again) = (0, Made::Add, false);
+            lines.push(Line { id, client, made, node, key, answer, again, began_ms, took_ms, deadline_ms });
             if answer != Answer::Done {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -12,8 +12,8 @@ use stanchion_actors::{remote::RemoteMessage, store::encode};
 
 use super::{
     agents::{Account, Move},
-    child::COOKIE,
     fleet::PATIENCE,
+    orders::COOKIE,
 };
 
 async fn open(store: &MemoryStore) -> System {

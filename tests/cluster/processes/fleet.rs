@@ -22,8 +22,10 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::{
     agents::{Account, Sink},
-    child::{Ask, MARK, NODE, Orders, Said, options, store_options},
+    child::now_ms,
+    orders::{Ask, MARK, NODE, Orders, Role, Said, options, store_options},
     plan::{Deed, Event, Split},
+    spaces::Spaces,
     wires::{Flow, Wires},
 };
 
@@ -39,13 +41,26 @@ struct Process {
     waiting: Waiting,
 }
 
-/// Nodes on their files, and the wires between them; the clients' node is the last number.
+/// What is between the processes.
+pub(crate) enum Net {
+    /// A TCP proxy for each ordered pair.
+    Wires(Arc<Wires>),
+    /// A network namespace for each process.
+    Spaces(Spaces),
+}
+
+/// Nodes on their files, and what is between them; the clients' process is the last number.
 pub(crate) struct Fleet {
     dir: tempfile::TempDir,
     pub(crate) count: usize,
-    pub(crate) wires: Arc<Wires>,
+    // Dropped before the namespaces that they are in.
     processes: Vec<AsyncMutex<Option<Process>>>,
+    /// Held while something is done to a process: one thing after the other.
+    deeds: Vec<AsyncMutex<()>>,
+    net: Net,
     next: AtomicU64,
+    /// Seed of the clients, and when each life of their process ended.
+    clients: Mutex<(u64, Vec<u64>)>,
 }
 
 pub(crate) fn name_of(number: usize) -> String {
@@ -53,23 +68,62 @@ pub(crate) fn name_of(number: usize) -> String {
 }
 
 impl Fleet {
-    /// Lets so many nodes begin.
+    /// Lets so many nodes begin, with proxies between them.
     pub(crate) async fn start(count: usize) -> Self {
+        Self::start_over(Net::Wires(Wires::between(count + 1).await), count).await
+    }
+
+    /// Lets so many nodes begin.
+    pub(crate) async fn start_over(net: Net, count: usize) -> Self {
         let fleet = Self {
             dir: tempfile::tempdir().unwrap(),
             count,
-            wires: Wires::between(count + 1).await,
-            processes: (0..count).map(|_| AsyncMutex::new(None)).collect(),
+            processes: (0..=count).map(|_| AsyncMutex::new(None)).collect(),
+            deeds: (0..=count).map(|_| AsyncMutex::new(())).collect(),
+            net,
             next: AtomicU64::new(1),
+            clients: Mutex::default(),
         };
         futures_util::future::join_all((0..count).map(|node| fleet.begin(node))).await;
         fleet
     }
 
     fn orders(&self, number: usize) -> Orders {
-        let others = (0..self.count).filter(|other| *other != number);
-        let seeds = others.map(|other| self.wires.address(number, other)).collect();
-        Orders { dir: self.dir.path().to_path_buf(), number, seeds }
+        let others: Vec<usize> = (0..self.count).filter(|other| *other != number).collect();
+        let (seeds, address) = match &self.net {
+            Net::Wires(wires) => (others.iter().map(|other| wires.address(number, *other)).collect(), None),
+            Net::Spaces(spaces) => {
+                (others.iter().map(|other| spaces.address(*other)).collect(), Some(spaces.address(number)))
+            }
+        };
+        let role = if number < self.count { Role::Node } else { self.role_of_clients() };
+        Orders { dir: self.dir.path().to_path_buf(), number, seeds, address, role }
+    }
+
+    fn role_of_clients(&self) -> Role {
+        let clients = self.clients.lock().unwrap();
+        Role::Clients { nodes: self.count, seed: clients.0, life: clients.1.len() as u64 }
+    }
+
+    /// Lets the clients' process begin; it works until it is told to finish.
+    pub(crate) async fn begin_clients(&self, seed: u64) {
+        self.clients.lock().unwrap().0 = seed;
+        self.begin(self.count).await;
+    }
+
+    /// What the clients have written down, and how often they were killed.
+    pub(crate) fn journal(&self) -> (Vec<super::clients::Line>, usize) {
+        let text = std::fs::read_to_string(self.orders(self.count).journal()).unwrap();
+        let ended = self.clients.lock().unwrap().1.clone();
+        (super::journal::read(&text, &ended), ended.len())
+    }
+
+    fn command(&self, number: usize) -> Command {
+        let program = std::env::current_exe().unwrap();
+        match &self.net {
+            Net::Wires(_) => Command::new(program),
+            Net::Spaces(spaces) => spaces.command(number, &program),
+        }
     }
 
     /// Lets a node begin on its file, and waits until it has joined.
@@ -78,7 +132,8 @@ impl Fleet {
         assert!(place.is_none(), "it runs");
         let errors = self.dir.path().join(format!("n{number}.errors"));
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(errors).unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = self
+            .command(number)
             .args(["--exact", "processes::child::child_is_a_node_until_it_is_killed", "--nocapture"])
             .env(NODE, serde_json::to_string(&self.orders(number)).unwrap())
             .stdin(Stdio::piped())
@@ -108,7 +163,9 @@ impl Fleet {
         let Ok(Ok(Said::Ready(address))) = said else {
             panic!("n{number} did not join: {}", self.errors(number))
         };
-        self.wires.lead(number, address.parse().unwrap());
+        if let (Net::Wires(wires), Some(address)) = (&self.net, address) {
+            wires.lead(number, address.parse().unwrap());
+        }
     }
 
     /// Tells a node something; `None` when it ends before it has answered.
@@ -132,6 +189,9 @@ impl Fleet {
         process.child.kill().unwrap();
         process.child.wait().unwrap();
         assert!(running, "n{number} ended by itself: {}", self.errors(number));
+        if number == self.count {
+            self.clients.lock().unwrap().1.push(now_ms());
+        }
     }
 
     /// Lets a node leave in order and end.
@@ -180,11 +240,16 @@ impl Fleet {
         std::fs::read_to_string(self.orders(0).lines()).unwrap_or_default()
     }
 
+    /// The lines that tasks of traces have written.
+    pub(crate) fn tasks(&self) -> String {
+        std::fs::read_to_string(self.orders(0).tasks()).unwrap_or_default()
+    }
+
     /// A node in this process that has no entities of its own.
     pub(crate) async fn client(&self) -> (System, Node) {
         let builder = System::builder().agent::<Account>().agent::<Sink>();
         let system = builder.open_on(MemoryStore::new()).await.unwrap();
-        let seeds = (0..self.count).map(|node| self.wires.address(self.count, node)).collect();
+        let seeds = self.orders(self.count).seeds;
         let only_dials = NodeOptions { listen: None, ..options("clients", seeds) };
         let node = Node::join(&system, only_dials).await.unwrap();
         assert!(node.await_peers(self.count, PATIENCE).await, "{:?}", node.nodes());
@@ -195,6 +260,12 @@ impl Fleet {
     pub(crate) async fn suffer(&self, event: Event) {
         tokio::time::sleep(event.at).await;
         let lasts = tokio::time::sleep(event.lasts);
+        let _alone = match event.deed {
+            Deed::Kill { node } | Deed::Stop { node } | Deed::Drain { node } => {
+                Some(self.deeds[node].lock().await)
+            }
+            Deed::Split { .. } | Deed::Island { .. } => None,
+        };
         match event.deed {
             Deed::Kill { node } => {
                 self.kill(node).await;
@@ -212,52 +283,66 @@ impl Fleet {
                 self.begin(node).await;
             }
             Deed::Split { between, how } => self.split(between, how, event.lasts).await,
-            Deed::Island { node, how } => {
-                let others = (0..=self.count).filter(|other| *other != node);
-                let splits = others.map(|other| self.split((node, other), how, event.lasts));
-                futures_util::future::join_all(splits).await;
-            }
+            Deed::Island { node, how } => match &self.net {
+                Net::Wires(_) => {
+                    let others = (0..=self.count).filter(|other| *other != node);
+                    let splits = others.map(|other| self.split((node, other), how, event.lasts));
+                    futures_util::future::join_all(splits).await;
+                }
+                Net::Spaces(spaces) => spaces.island(node, event.lasts).await,
+            },
         }
     }
 
-    async fn split(&self, (one, other): (usize, usize), how: Split, lasts: Duration) {
-        let both = |flow| {
-            self.wires.set(one, other, flow);
-            self.wires.set(other, one, flow);
-        };
-        match how {
-            Split::Silent | Split::Lost => both(Flow::Hold),
-            Split::OneWay => self.wires.set(one, other, Flow::Hold),
-            Split::Slow => both(Flow::Slow(Duration::from_millis(30))),
-            Split::Refused => {
-                both(Flow::Closed);
-                self.wires.cut(one, other);
-            }
-            Split::Reconnect => {
-                for _ in 0..5 {
-                    self.wires.cut(one, other);
-                    tokio::time::sleep(lasts / 5).await;
-                }
-                return;
-            }
+    async fn split(&self, between: (usize, usize), how: Split, lasts: Duration) {
+        match &self.net {
+            Net::Wires(wires) => split(wires, between, how, lasts).await,
+            Net::Spaces(spaces) => spaces.split(between, how, lasts).await,
         }
-        tokio::time::sleep(lasts).await;
-        if how == Split::Lost {
-            self.wires.cut(one, other);
-        }
-        both(Flow::Pass);
     }
 
     /// Every node leaves in order; nobody has panicked, and the files are sound.
     pub(crate) async fn end(self) {
+        self.drain(self.count).await;
         futures_util::future::join_all((0..self.count).map(|node| self.drain(node))).await;
-        for node in 0..self.count {
+        for node in 0..=self.count {
             let errors = self.errors(node);
             assert!(!errors.contains("panicked"), "n{node}: {errors}");
+            if node == self.count {
+                break;
+            }
             let report = verify(self.orders(node).store(), &store_options()).unwrap();
             assert_eq!(report.faults, [], "n{node}");
         }
     }
+}
+
+async fn split(wires: &Wires, (one, other): (usize, usize), how: Split, lasts: Duration) {
+    let both = |flow| {
+        wires.set(one, other, flow);
+        wires.set(other, one, flow);
+    };
+    match how {
+        Split::Silent | Split::Lost => both(Flow::Hold),
+        Split::OneWay => wires.set(one, other, Flow::Hold),
+        Split::Slow => both(Flow::Slow(Duration::from_millis(30))),
+        Split::Refused => {
+            both(Flow::Closed);
+            wires.cut(one, other);
+        }
+        Split::Reconnect => {
+            for _ in 0..5 {
+                wires.cut(one, other);
+                tokio::time::sleep(lasts / 5).await;
+            }
+            return;
+        }
+    }
+    tokio::time::sleep(lasts).await;
+    if how == Split::Lost {
+        wires.cut(one, other);
+    }
+    both(Flow::Pass);
 }
 
 impl Drop for Fleet {

@@ -53,7 +53,7 @@ pub(crate) enum Split {
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
-    /// SIGKILL; the process comes back on its file after the time.
+    /// SIGKILL; the process comes back on its file after the time. The last number is the clients' process.
     Kill { node: usize },
     /// SIGSTOP, and SIGCONT after the time.
     Stop { node: usize },
@@ -79,7 +79,7 @@ const BACK: u64 = 800;
 /// Draws what happens to `nodes` nodes within `length` milliseconds.
 pub(crate) fn plan(draw: &mut Draw, nodes: usize, length: u64) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut busy = vec![0; nodes];
+    let mut busy = vec![0; nodes + 1];
     let mut at = 200;
     while at < length {
         let node = draw.below(nodes as u64) as usize;
@@ -89,8 +89,9 @@ pub(crate) fn plan(draw: &mut Draw, nodes: usize, length: u64) -> Vec<Event> {
         // Shorter and longer than what the detector takes.
         let lasts = if draw.below(3) == 0 { 1_300 + draw.below(1_000) } else { draw.below(700) };
         let process = kind < 6;
+        let victim = draw.below(nodes as u64 + 1) as usize;
         let deed = match kind {
-            0..=2 => Deed::Kill { node },
+            0..=2 => Deed::Kill { node: victim },
             3 | 4 => Deed::Stop { node },
             5 => Deed::Drain { node },
             6..=8 => {
@@ -100,6 +101,7 @@ pub(crate) fn plan(draw: &mut Draw, nodes: usize, length: u64) -> Vec<Event> {
             }
             _ => Deed::Island { node, how },
         };
+        let node = if kind < 3 { victim } else { node };
         if !process || busy[node] <= at {
             if process {
                 busy[node] = at + lasts + BACK;

@@ -2,19 +2,26 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use super::{
     agents::StepLine,
-    child::{Ask, Said, runtime},
+    child::runtime,
     fleet::{Fleet, PATIENCE},
+    orders::{Ask, Said},
     plan::{Draw, campaign, seed},
 };
 
+/// The lines that steps have written; a torn one is of a step whose node died while it wrote.
+pub(crate) fn lines_of(fleet: &Fleet) -> Vec<StepLine> {
+    fleet.lines().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
 /// What must hold of the lines that the steps of chains left, in the order in which they were written.
-fn faults(lines: &[StepLine], runs: u64, steps: usize) -> Vec<String> {
+pub(crate) fn faults(lines: &[StepLine], runs: u64, steps: usize) -> Vec<String> {
     let mut faults = Vec::new();
     let mut keys: BTreeMap<(u64, usize), &str> = BTreeMap::new();
     let mut furthest: BTreeMap<u64, usize> = BTreeMap::new();
@@ -47,11 +54,11 @@ fn faults(lines: &[StepLine], runs: u64, steps: usize) -> Vec<String> {
     faults
 }
 
-/// Kills one of the nodes every second until the runs have ended; how many.
-async fn kills(fleet: &Fleet, draw: &mut Draw, ended: &AtomicBool) -> u64 {
+/// Kills one of three nodes in each period until it is told to stop; how many.
+pub(crate) async fn kills(fleet: &Fleet, draw: &mut Draw, ended: &AtomicBool, period: Duration) -> u64 {
     let mut count = 0;
     while !ended.load(Ordering::SeqCst) {
-        let next = tokio::time::sleep(Duration::from_secs(1));
+        let next = tokio::time::sleep(period);
         tokio::time::sleep(Duration::from_millis(draw.below(200))).await;
         let node = draw.below(3) as usize;
         fleet.kill(node).await;
@@ -62,24 +69,26 @@ async fn kills(fleet: &Fleet, draw: &mut Draw, ended: &AtomicBool) -> u64 {
     count
 }
 
-async fn all_end(fleet: &Fleet, runs: u64, seed: u64) {
-    let until = Instant::now() + PATIENCE * 3;
-    for run in 0..runs {
-        loop {
-            match fleet.ask(0, Ask::Wait { run }).await {
-                Some(Said::Status(status)) => {
-                    assert_eq!(status, "Completed", "run {run}, STANCHION_SEED={seed}");
-                    break;
-                }
-                // It was killed meanwhile.
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+/// Waits until runs that `node` has started are completed.
+pub(crate) async fn all_end(fleet: &Fleet, node: usize, runs: Range<u64>, seed: u64) {
+    for run in runs {
+        ends(fleet, node, format!("r{run}"), seed).await;
+    }
+}
+
+/// Waits until a run that `node` has started is completed, however often the node is killed meanwhile.
+pub(crate) async fn ends(fleet: &Fleet, node: usize, run: String, seed: u64) {
+    let until = Instant::now() + PATIENCE * if campaign() { 10 } else { 3 };
+    loop {
+        match fleet.ask(node, Ask::Wait { run: run.clone() }).await {
+            Some(Said::Status(status)) => {
+                assert_eq!(status, "Completed", "run {run}, STANCHION_SEED={seed}");
+                return;
             }
-            assert!(
-                Instant::now() < until,
-                "run {run} does not end, STANCHION_SEED={seed}: {}",
-                fleet.lines()
-            );
+            // It was killed meanwhile.
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
         }
+        assert!(Instant::now() < until, "{run} does not end, STANCHION_SEED={seed}: {}", fleet.lines());
     }
 }
 
@@ -90,16 +99,14 @@ fn runs_with_steps_on_three_nodes_complete_under_kills_and_repeat_no_completed_s
     runtime().block_on(async {
         let (began, mut draw) = (Instant::now(), Draw(seed));
         let fleet = Fleet::start(3).await;
-        assert!(matches!(fleet.ask(0, Ask::Start { runs, steps }).await, Some(Said::Done)));
+        assert!(matches!(fleet.ask(0, Ask::Start { runs: 0..runs, steps }).await, Some(Said::Done)));
         let ended = AtomicBool::new(false);
         let ends = async {
-            all_end(&fleet, runs, seed).await;
+            all_end(&fleet, 0, 0..runs, seed).await;
             ended.store(true, Ordering::SeqCst);
         };
-        let ((), killed) = tokio::join!(ends, kills(&fleet, &mut draw, &ended));
-        let text = fleet.lines();
-        // A torn line is of a step whose node died while it wrote.
-        let lines: Vec<StepLine> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let ((), killed) = tokio::join!(ends, kills(&fleet, &mut draw, &ended, Duration::from_secs(1)));
+        let lines = lines_of(&fleet);
         let found = faults(&lines, runs, steps);
         assert!(found.is_empty(), "STANCHION_SEED={seed}: {found:#?}");
         println!(

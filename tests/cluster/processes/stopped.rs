@@ -6,9 +6,10 @@ use rustix::process::Signal;
 
 use super::{
     agents::{Account, Move, Say, Sink, sink_of},
-    child::{Ask, LOST_MS, Load, Said, now_ms, runtime},
+    child::{now_ms, runtime},
     clients::{Answer, Line, account},
     fleet::{Fleet, PATIENCE},
+    orders::{Ask, LOST_MS, Load, Said},
     plan::campaign,
 };
 
