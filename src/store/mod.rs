@@ -6,6 +6,7 @@
 
 mod backends;
 mod backup;
+mod by_number;
 mod chunk;
 mod compact;
 mod crash;

@@ -23,6 +23,7 @@ mod policy;
 mod prepare;
 mod purge;
 mod record;
+mod seat;
 mod session;
 mod timers;
 mod transact;
