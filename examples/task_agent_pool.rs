@@ -145,6 +145,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(flow.wait.count() == flow.started && flow.run.count() == 2 * count + 10);
     println!("{} jobs done by {} agents; {} attempts were repeated", flow.done, agents.len(), flow.retried);
     system.task_agents().stop_pool("tills", Duration::from_secs(5)).await?;
-    system.stop(Duration::from_secs(5)).await?;
+    let _ = system.stop(Duration::from_secs(5)).await?;
     Ok(())
 }

@@ -58,7 +58,7 @@ impl<'a> Slices<'a> {
 
     /// A slice that is no part of a fold.
     pub(crate) fn between_folds(shared: &'a Shared, data: &'a Arc<Database>) -> Self {
-        Self { shared, data, open: None, bytes: 0, limit: 0, written: 0, total: 0 }
+        Self { shared, data, open: None, bytes: 0, limit: 0, done: 0, doing: 0, total: 0 }
     }
 
     /// Writes into the open slice, beginning one if there is none.

@@ -233,9 +233,9 @@ async fn what_the_layers_of_a_service_know_survives_a_crash() {
     system.durable_services().configure(&settings(&other)).await.unwrap();
     assert_eq!(pay.bulkhead().unwrap().status().options.max_concurrent, 7);
     assert_eq!(pay.breaker().unwrap().state().name(), StateName::ForcedOpen);
-    let wrong = system
-        .durable_services()
-        .set("pay", ProtectedOptions { limiter_wait_ms: Some(1), ..ProtectedOptions::default() });
+    let services = system.durable_services();
+    let wrong =
+        services.set("pay", ProtectedOptions { limiter_wait_ms: Some(1), ..ProtectedOptions::default() });
     assert_eq!(wrong.await.unwrap_err().code(), "protected.options");
     // The control: a service that was never stored knows nothing.
     let fresh = system.durable_services().set("other", pay.options()).await.unwrap();
