@@ -7,6 +7,7 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
+use redb::ReadableTable;
 use stanchion::{
     port::{FeedFilter, History, ListQuery, Outcome, Record, Store, Token},
     store::{
