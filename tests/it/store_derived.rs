@@ -290,6 +290,7 @@ async fn aged(path: &Path) -> Token {
     for version in 1..=400 {
         put(&store, other, entry(&b, version, &[7; 3000], History::Forever)).await;
     }
+    store.fold().await.unwrap();
     submit(&store, Record::Purge { token: other }).await.unwrap();
     store.close().await.unwrap();
     token
