@@ -7,6 +7,7 @@ use std::{
 };
 
 use flate2::read::GzDecoder;
+use redb::ReadableTable;
 use stanchion::{
     port::{FeedFilter, History, ListQuery, Outcome, Record, Store, Token},
     store::{
@@ -290,6 +291,7 @@ async fn aged(path: &Path) -> Token {
     for version in 1..=400 {
         put(&store, other, entry(&b, version, &[7; 3000], History::Forever)).await;
     }
+    store.fold().await.unwrap();
     submit(&store, Record::Purge { token: other }).await.unwrap();
     store.close().await.unwrap();
     token

@@ -14,7 +14,7 @@ use stanchion::{
 };
 use tokio::sync::Semaphore;
 
-use crate::kit::{crash, stop, until_async};
+use crate::kit::{stop, until_async};
 
 /// A counter whose transitions are in the feed, the last three of them kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -219,7 +219,7 @@ async fn a_purged_agent_begins_anew_under_another_number_and_commands_meanwhile_
     let total = add(&system, "a", 10).await;
     assert!([10, 11].contains(&total), "{total}");
     assert!(system.store().resolve(&name).await.unwrap().unwrap() > before);
-    crash(system).await;
+    stop(system).await;
     let system = builder().open(&path).await.unwrap();
     assert_eq!(add(&system, "a", 0).await, total);
     assert!(system.purge(&name).await.unwrap());

@@ -205,12 +205,11 @@ pub(super) async fn a_purged_entity_is_not_found_by_its_status(rig: &mut Rig) ->
     let owned = changed(rig).await?;
     let b = owned.first().ok_or("filled")?;
     rig.apply(Record::Purge { token: b.token }).await?;
-    let mut again = rig.own_named(&b.name).await?;
     for _ in ROUNDS {
         same("open", &names(rig, query(None, Some("open")), 10).await?, &strings(&["ab/1"]))?;
         rig.reopen().await?;
     }
-    rig.own_again(&mut again).await?;
+    let mut again = rig.own_named(&b.name).await?;
     let entry = again.state(b"again").with_status("open");
     rig.put(&again, entry).await?;
     for _ in ROUNDS {
