@@ -105,7 +105,7 @@ fn found_by(mutation: Mutation) -> &'static [&'static str] {
         Mutation::AcksBeforeCommit => &["chains::a_gap_is_a_conflict"],
         Mutation::SwapsOrder => &[
             "chains::chains_submitted_without_waiting_apply_in_order",
-            "settling::completions_come_in_the_order_of_submission",
+            "messages::the_inbox_keeps_the_order_of_its_commands",
         ],
         Mutation::SplitsAtomic => &["atomic::one_chain_in_conflict_stops_the_atomic_record"],
         Mutation::HidesFences => &["rights::a_chain_under_an_older_activation_is_fenced"],

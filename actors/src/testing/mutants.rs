@@ -170,15 +170,23 @@ fn hand_on_swapped(inner: &Arc<dyn Store>, kept: &Kept) {
 }
 
 /// Keeps a record until its client waits for something: only then does the task of a current-thread runtime run.
-/// So which records are swapped depends on what the client does, not on how fast the store is.
+/// So which records are swapped depends on what the client does, not on how fast the store is. A thread outside of a
+/// runtime hands its records on as they come.
 #[expect(clippy::disallowed_methods, reason = "a wrong store on purpose; the task ends at its first poll")]
-fn keep(inner: &Arc<dyn Store>, kept: &Arc<Kept>, record: Record, done: Completer) {
+fn keep(
+    inner: &Arc<dyn Store>,
+    kept: &Arc<Kept>,
+    record: Record,
+    done: Completer,
+) -> Result<(), Box<Refused>> {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return inner.submit(record, done) };
     let mut records = lock(kept);
     records.push((record, done));
     if records.len() == 1 {
         let (inner, kept) = (Arc::clone(inner), Arc::clone(kept));
-        tokio::spawn(async move { hand_on_swapped(&inner, &kept) });
+        runtime.spawn(async move { hand_on_swapped(&inner, &kept) });
     }
+    Ok(())
 }
 
 struct Mutant {
@@ -278,10 +286,7 @@ impl Store for Mutant {
         let record = self.spoil(record);
         match (self.mutation, record) {
             (Mutation::AcksBeforeCommit, record) => self.ack_early(record, done),
-            (Mutation::SwapsOrder, record) => {
-                keep(&self.inner, &self.kept, record, done);
-                Ok(())
-            }
+            (Mutation::SwapsOrder, record) => keep(&self.inner, &self.kept, record, done),
             (Mutation::SplitsAtomic, Record::Atomic(chains)) => self.split(chains, done),
             (Mutation::NeverAnswers, record) => self.inner.submit(record, Box::new(move |_| drop(done))),
             (_, record) => self.inner.submit(record, self.hide(done)),
