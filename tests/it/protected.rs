@@ -195,7 +195,7 @@ async fn what_the_layers_of_a_service_know_survives_a_crash() {
     // Held for the other side's wait: the breaker and the limiter are not asked.
     let hurried = Failure { retry_after_ms: Some(20_000), ..Failure::retryable("busy", "later") };
     let once = ctx.not_idempotent();
-    pay.call(&once, async |_| Err::<(), _>(hurried.clone())).await.unwrap_err();
+    pay.call(&once, |_| std::future::ready(Err::<(), _>(hurried.clone()))).await.unwrap_err();
     system.breakers().flush().await.unwrap();
     let calls = pay.breaker().unwrap().stats(at(0)).window_calls;
     let used = pay.limiter().unwrap().status(LimitKey::new("ann", "charge"), at(0)).remaining;
@@ -233,10 +233,9 @@ async fn what_the_layers_of_a_service_know_survives_a_crash() {
     system.durable_services().configure(&settings(&other)).await.unwrap();
     assert_eq!(pay.bulkhead().unwrap().status().options.max_concurrent, 7);
     assert_eq!(pay.breaker().unwrap().state().name(), StateName::ForcedOpen);
-    let services = system.durable_services();
-    let wrong =
-        services.set("pay", ProtectedOptions { limiter_wait_ms: Some(1), ..ProtectedOptions::default() });
-    assert_eq!(wrong.await.unwrap_err().code(), "protected.options");
+    let loose = ProtectedOptions { limiter_wait_ms: Some(1), ..ProtectedOptions::default() };
+    let wrong = system.durable_services().set("pay", loose).await.unwrap_err();
+    assert_eq!(wrong.code(), "protected.options");
     // The control: a service that was never stored knows nothing.
     let fresh = system.durable_services().set("other", pay.options()).await.unwrap();
     assert_eq!(fresh.breaker().unwrap().state().name(), StateName::Closed);
