@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use stanchion::cluster::{PeerState, Refusal};
 
 use crate::{
-    kit::{Node, is_campaign, name, options},
+    kit::{Node, is_campaign, name, options, pair, patient},
     proxy::Proxy,
 };
 
@@ -71,4 +71,18 @@ async fn a_node_that_dials_itself_finds_out_and_stops() {
     }
     assert!(a.gateway.peers().is_empty());
     a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_stream_is_replaced_is_told_of_although_it_is_up_again_at_once() {
+    for _ in 0..20 {
+        let (a, b) = pair().await;
+        let mut events = a.gateway.events();
+        // The dial of the node that sorts last takes the place of the other one's, which is as young.
+        b.dial(&a);
+        let told = async { while events.recv().await.unwrap().state != PeerState::Up {} };
+        patient(told).await;
+        a.stop().await;
+        b.stop().await;
+    }
 }

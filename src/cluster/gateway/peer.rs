@@ -266,6 +266,12 @@ impl Peer {
         self.retired.cancel();
     }
 
+    /// Its link has turned away from what was told, if only for a moment: whoever looked then waits to hear more, so
+    /// what it is now is news.
+    pub(super) fn turned_away(&self) {
+        self.lock().told = None;
+    }
+
     /// The state, if it is another one than was told last.
     pub(super) fn news(&self) -> Option<PeerState> {
         let mut inner = self.lock();

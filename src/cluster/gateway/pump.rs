@@ -57,7 +57,11 @@ async fn happened(core: &Arc<Core>, peer: &Arc<Peer>, event: LinkEvent) {
             peer.cut();
             core.tell_news(peer);
         }
-        LinkEvent::State(_) => core.tell_news(peer),
+        LinkEvent::State(LinkState::Up) => core.tell_news(peer),
+        LinkEvent::State(LinkState::Greeting | LinkState::Suspect) => {
+            peer.turned_away();
+            core.tell_news(peer);
+        }
         LinkEvent::Goodbye => {
             peer.leave();
             core.tell_news(peer);
