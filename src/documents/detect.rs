@@ -74,7 +74,10 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// The error given, unless there is one behind such a number.
-    pub(super) fn parse_loosely<T: DeserializeOwned>(&self, error: DocumentError) -> Result<T, DocumentError> {
+    pub(super) fn parse_loosely<T: DeserializeOwned>(
+        &self,
+        error: DocumentError,
+    ) -> Result<T, DocumentError> {
         if !self.is_json {
             return self.parse_yaml(NonFiniteFloatPolicy::PassThrough).map_err(|_| error);
         }

@@ -177,9 +177,7 @@ impl TraceFault {
             }
             TraceFaultKind::RuntimeMissing
             | TraceFaultKind::BadRuntime(_)
-            | TraceFaultKind::RuntimeNotFinite(_) => {
-                "use seconds from 0 to ten years, as a number"
-            }
+            | TraceFaultKind::RuntimeNotFinite(_) => "use seconds from 0 to ten years, as a number",
             TraceFaultKind::ScaledTooLong => "use a smaller time scale",
         };
         let place = match (&self.kind, &self.task) {

@@ -197,9 +197,7 @@ impl Shapes {
         for item in items {
             match self.text(item) {
                 Ok(id) => ids.push(id),
-                Err(found) => {
-                    self.fault(Some(task.to_owned()), TraceFaultKind::BadListItem { field, found })
-                }
+                Err(found) => self.fault(Some(task.to_owned()), TraceFaultKind::BadListItem { field, found }),
             }
         }
         ids

@@ -108,7 +108,11 @@ steps:
     ];
     let found = lines(yaml);
     for line in expected {
-        assert!(found.iter().any(|found| found.starts_with(line)), "{line}\nis not among\n{}", found.join("\n"));
+        assert!(
+            found.iter().any(|found| found.starts_with(line)),
+            "{line}\nis not among\n{}",
+            found.join("\n")
+        );
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }

@@ -19,8 +19,8 @@ use stanchion::{
     ids::Name,
     port::{decode, encode, memory::MemoryStore},
     workflow::{
-        Definition, Definitions, LiveRun, RUN_INPUT_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunReply, RunStatus,
-        StartRun, Step, StoredRun,
+        Definition, Definitions, LiveRun, RUN_INPUT_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunReply,
+        RunStatus, StartRun, Step, StoredRun,
         definition::{Compensation, FailurePolicy},
         run_kind,
     },
@@ -172,7 +172,8 @@ async fn inputs_of_runs_are_taken_up_to_their_limit_and_refused_before_anything_
 
 /// Words in backquotes behind `start` on the line of the document that has it.
 fn documented(start: &str, end: &str) -> BTreeSet<String> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/WORKFLOWS.md")).unwrap();
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/WORKFLOWS.md")).unwrap();
     let line = text.split(start).nth(1).unwrap_or_else(|| panic!("no {start:?}")).lines().next().unwrap();
     let part = line.split(end).next().unwrap();
     part.split('`').skip(1).step_by(2).map(str::to_owned).collect()

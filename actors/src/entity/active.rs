@@ -253,7 +253,11 @@ impl Active {
                 Ok(Err(refused)) => {
                     self.panics = 0;
                     let refused = DecideError::NotAccepted(refused);
-                    return Err(if self.machine.is_sound() { refused } else { DecideError::Limit(refused.kind()) });
+                    return Err(if self.machine.is_sound() {
+                        refused
+                    } else {
+                        DecideError::Limit(refused.kind())
+                    });
                 }
                 Err(panic) if !self.machine.is_sound() => std::panic::resume_unwind(panic),
                 Err(panic) => {

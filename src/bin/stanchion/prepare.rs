@@ -108,7 +108,8 @@ fn input(text: Option<&str>) -> Result<Value, Fault> {
 }
 
 fn too_large(what: &str) -> Problem {
-    let hint = format!("use at most {INPUT_MAX_BYTES} bytes of JSON and {RUN_INPUT_MAX_BYTES} of MessagePack");
+    let hint =
+        format!("use at most {INPUT_MAX_BYTES} bytes of JSON and {RUN_INPUT_MAX_BYTES} of MessagePack");
     Problem::rejected("input.too_large", what, "--input", hint)
 }
 

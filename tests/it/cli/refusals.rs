@@ -140,7 +140,8 @@ fn a_refused_document_leaves_a_store_as_it_is() {
 #[test]
 fn activities_the_program_lacks_are_told_beside_other_faults() {
     let program = Program::new();
-    program.write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: nope, needs: [b]}\n  - {id: c, tries: 1}\n");
+    program
+        .write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: nope, needs: [b]}\n  - {id: c, tries: 1}\n");
     let ended = program.run(&["run", "w.yaml", "--json"]);
     let codes: Vec<_> = ended.errors().iter().map(|error| error["code"].clone()).collect();
     let definition = "document.definition";

@@ -76,11 +76,9 @@ fn another_document_or_input_is_refused_and_another_number_of_workers_is_not() {
     program.write("other.yaml", &ORDER.replace("P-", "Q-"));
     let run = |words: &[&str]| program.run(&[&["run"], words, &["--id", "o1", "--json"]].concat());
     assert_eq!(run(&["order.yaml", "--input", INPUT]).code, Some(0));
-    for words in [
-        &["other.yaml", "--input", INPUT] as &[&str],
-        &["order.yaml", "--input", "{}"],
-        &["order.yaml"],
-    ] {
+    for words in
+        [&["other.yaml", "--input", INPUT] as &[&str], &["order.yaml", "--input", "{}"], &["order.yaml"]]
+    {
         let ended = run(words);
         assert_eq!(ended.code, Some(2), "{words:?}");
         assert_eq!(ended.errors()[0]["code"], "run.already_exists");
