@@ -29,7 +29,9 @@ pub use stanchion_actors::{
         Transact,
     },
     balance, clock, discovery,
-    entity::{ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, Ticket},
+    entity::{
+        ActivityCtx, CallOptions, EntityOptions, Failure, MailboxOptions, MailboxPolicy, PurgeError, Ticket,
+    },
     env::Env,
     error, flags,
     health::{self, Health, Stats, Status},
@@ -42,6 +44,6 @@ pub use stanchion_supervisors as supervisors;
 #[cfg(feature = "testing")]
 pub use self::system::WrapStore;
 pub use self::system::{
-    Aggregate, Builder, DistributeError, Distributed, Enough, OpenError, StopReport, System, SystemError,
-    TaskAgents,
+    Aggregate, Builder, DistributeError, Distributed, Enough, Fed, Feed, FeedError, FeedEvent, OpenError,
+    StopReport, System, SystemError, TaskAgents,
 };

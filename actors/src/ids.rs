@@ -61,8 +61,12 @@ impl Timestamp {
 
 /// Longest kind, in bytes.
 pub const KIND_MAX_BYTES: usize = 64;
-/// Longest key, in bytes.
-pub const KEY_MAX_BYTES: usize = 255;
+/// Longest key, in bytes: 128 characters, however long each is.
+pub const KEY_MAX_BYTES: usize = 512;
+/// Longest id of a timer and longest key of a private row, in bytes.
+pub const ROW_KEY_MAX_BYTES: usize = 255;
+/// Longest id of an effect, in bytes: the longest id of a step of a workflow, with the ending of its compensation.
+pub const EFFECT_ID_MAX_BYTES: usize = 1_024 + 5;
 
 /// What people call an entity: its kind and its key within the kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,7 +74,7 @@ pub struct Name {
     /// Kind: 1..=64 visible ASCII characters without `/`; then, for an entity of another node, `@` and the name of the
     /// node.
     pub kind: Arc<str>,
-    /// Key: 1..=255 bytes without control characters.
+    /// Key: 1..=512 bytes without control characters.
     pub key: Arc<str>,
 }
 

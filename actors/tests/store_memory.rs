@@ -122,6 +122,13 @@ fn found_by(mutation: Mutation) -> &'static [&'static str] {
         Mutation::NeverRaises => &["rights::each_activation_raises_the_number"],
         Mutation::ForgetsPurges => &["purge::a_purge_removes_everything_of_the_entity"],
         Mutation::HidesTruncation => &["history::none_keeps_no_entry_with_a_state"],
+        Mutation::ForgetsFeed => &["feed::the_feed_holds_every_entry_of_its_kinds_in_the_order_of_commits"],
+        Mutation::RepeatsFeed => &["feed::the_feed_goes_on_after_what_was_read"],
+        Mutation::MixesFeed => &["feed::the_feed_of_one_kind_holds_no_other"],
+        Mutation::OverrunsFeed => &["feed::a_kind_without_a_feed_has_no_place_in_it"],
+        Mutation::StallsFeed => &["feed::what_was_answered_is_in_the_feed"],
+        Mutation::KeepsOldStatus => &["listing::an_entity_is_found_by_the_status_it_has_and_by_no_other"],
+        Mutation::ForgetsNewStatus => &["listing::an_entity_is_found_by_the_status_it_has_and_by_no_other"],
     }
 }
 
@@ -138,7 +145,13 @@ fn the_suite_finds_every_mutation() {
 
 #[test]
 fn the_model_finds_what_is_forgotten() {
-    for mutation in [Mutation::ForgetsRows, Mutation::ForgetsConsuming, Mutation::ForgetsAtReopen] {
+    for mutation in [
+        Mutation::ForgetsRows,
+        Mutation::ForgetsConsuming,
+        Mutation::ForgetsAtReopen,
+        Mutation::ForgetsFeed,
+        Mutation::KeepsOldStatus,
+    ] {
         let factory = Arc::new(MutantFactory::new(Memory::default(), mutation));
         let case = "random::random_operations_agree_with_the_model";
         assert!(run_named(case, factory).is_err(), "{mutation:?}");

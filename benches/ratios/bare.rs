@@ -55,6 +55,7 @@ fn entry(name: &Name, version: u64, state: Bytes) -> Entry {
         next_effect: 1,
         state_crc: crc32c::crc32c(&state),
         history: History::Last(1_000),
+        feed: false,
     };
     Entry {
         head,
@@ -66,6 +67,7 @@ fn entry(name: &Name, version: u64, state: Bytes) -> Entry {
         dedup: Vec::new(),
         consumed: Vec::new(),
         parked: Vec::new(),
+        status_before: None,
         cause: Cause::default(),
     }
 }

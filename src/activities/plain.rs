@@ -11,8 +11,8 @@ use stanchion_actors::{
 
 use super::BAD_INPUT;
 
-/// Longest sleep: ten years, in milliseconds.
-const SLEEP_MAX_MS: f64 = 3_652.0 * 24.0 * 3_600.0 * 1e3;
+/// Longest sleep: ten years of 365 days, in milliseconds.
+const SLEEP_MAX_MS: f64 = 3_650.0 * 24.0 * 3_600.0 * 1e3;
 
 /// Does nothing.
 #[derive(Clone, Copy, Debug)]

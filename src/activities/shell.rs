@@ -1,6 +1,14 @@
 //! Runs a program, in a process group of its own.
 
-use std::{collections::BTreeMap, ffi::OsString, io, os::unix::process::ExitStatusExt, process::Stdio};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    io,
+    os::unix::process::ExitStatusExt,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
@@ -23,6 +31,9 @@ const NOT_STARTED: &str = "shell.not_started";
 const FAILED: &str = "shell.failed";
 /// Bytes of standard error told with a failure.
 const STDERR_MAX_BYTES: usize = 512;
+/// What a program leaves behind is killed with its group. Who has left the group and still holds the program's output
+/// is not waited for longer.
+const OUTPUT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Words put in front of a command so that it dies with this process.
 ///
@@ -31,12 +42,14 @@ const STDERR_MAX_BYTES: usize = 512;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Launcher(pub Vec<OsString>);
 
-/// Runs a program. It is in a process group of its own, which is killed when the attempt is cancelled or runs over
-/// its time. Its standard error is not kept but for the end of it when it fails.
+/// Runs a program. It is in a process group of its own, which is killed when the program ends, and when the attempt is
+/// cancelled or runs over its time. Its standard error is not kept but for the end of it when it fails.
+///
+/// Clones share what they know of the programs that run.
 #[derive(Clone, Debug, Default)]
 pub struct Shell {
-    /// What makes it die with this process.
-    pub launcher: Launcher,
+    launcher: Launcher,
+    running: Running,
 }
 
 /// Input of [`Shell`].
@@ -73,13 +86,13 @@ impl Activity for Shell {
 
     async fn run(&self, ctx: ActivityCtx, input: ShellInput) -> Result<ShellOutput, Failure> {
         let mut child = self.start(&ctx, &input)?;
-        let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+        let mut group = self.running.add(child.id());
         tokio::select! {
-            ended = work(&mut child, input.stdin.unwrap_or_default()) => {
+            ended = work(&mut child, &mut group, input.stdin.unwrap_or_default()) => {
                 ended.map_err(|error| Failure::retryable(NOT_STARTED, error.to_string()))?
             }
             () = ctx.cancel.cancelled() => {
-                drop(group);
+                group.kill();
                 // Reaped here, so that no zombie stays.
                 let _ = child.wait().await;
                 Err(Failure::retryable(Failure::CANCELLED, "killed with its process group"))
@@ -88,19 +101,61 @@ impl Activity for Shell {
     }
 }
 
-/// Kills the process group when dropped: also what the program left behind, and when the attempt is dropped.
-struct Group(Option<Pid>);
+/// Process groups of the programs that run.
+#[derive(Clone, Debug, Default)]
+struct Running(Arc<Mutex<BTreeSet<i32>>>);
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0.take() {
+impl Running {
+    /// The group of a program that was started: its number is that of the program.
+    fn add(&self, program: Option<u32>) -> Group {
+        let pid = program.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            self.lock().insert(pid.as_raw_nonzero().get());
+        }
+        Group { pid, running: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills the process group when dropped: also what the program left behind, and when the attempt is dropped.
+struct Group {
+    pid: Option<Pid>,
+    running: Running,
+}
+
+impl Group {
+    fn kill(&mut self) {
+        if let Some(group) = self.pid.take() {
+            self.running.lock().remove(&group.as_raw_nonzero().get());
             // No such group: everything in it has ended.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }
 
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 impl Shell {
+    /// Runs programs behind a launcher.
+    #[must_use]
+    pub fn new(launcher: Launcher) -> Self {
+        Self { launcher, running: Running::default() }
+    }
+
+    /// Kills the programs that run, with their groups: for a process that ends without waiting for its attempts.
+    pub fn kill_all(&self) {
+        for pid in std::mem::take(&mut *self.running.lock()).into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+
     fn start(&self, ctx: &ActivityCtx, input: &ShellInput) -> Result<Child, Failure> {
         let words = self.launcher.0.iter().cloned().chain(input.argv.iter().map(OsString::from));
         let words: Vec<OsString> = words.collect();
@@ -128,7 +183,11 @@ impl Shell {
 }
 
 /// Feeds the program and waits for its end; the inner result is the program's.
-async fn work(child: &mut Child, stdin: String) -> io::Result<Result<ShellOutput, Failure>> {
+async fn work(
+    child: &mut Child,
+    group: &mut Group,
+    stdin: String,
+) -> io::Result<Result<ShellOutput, Failure>> {
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let feed = async {
         if let Some(mut input) = input {
@@ -136,50 +195,79 @@ async fn work(child: &mut Child, stdin: String) -> io::Result<Result<ShellOutput
             let _ = input.write_all(stdin.as_bytes()).await;
         }
     };
-    let ((), out, err) =
-        tokio::join!(feed, first_bytes(output, STDOUT_MAX_BYTES), last_bytes(errors, STDERR_MAX_BYTES));
-    let status = child.wait().await?;
-    let (stdout, stdout_truncated) = out?;
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut more = false;
+    let (status, read) = {
+        let reads = async {
+            let (fed, read, erred) = tokio::join!(
+                feed,
+                first_bytes(output, STDOUT_MAX_BYTES, &mut out, &mut more),
+                last_bytes(errors, STDERR_MAX_BYTES, &mut err)
+            );
+            let () = fed;
+            read.and(erred)
+        };
+        tokio::pin!(reads);
+        let ended = tokio::select! {
+            status = child.wait() => Ok(status),
+            read = &mut reads => Err(read),
+        };
+        match ended {
+            Err(read) => (child.wait().await?, read),
+            Ok(status) => {
+                // What it left behind goes, so that its output has an end.
+                group.kill();
+                (status?, tokio::time::timeout(OUTPUT_PATIENCE, reads).await.unwrap_or(Ok(())))
+            }
+        }
+    };
+    read?;
     if !status.success() {
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit code {code}"),
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => "an unknown end".to_owned(),
         };
-        let said = String::from_utf8_lossy(&err?).trim().to_owned();
+        let said = String::from_utf8_lossy(&err).trim().to_owned();
         let message = if said.is_empty() { how } else { format!("{how}: {said}") };
         return Ok(Err(Failure::retryable(FAILED, message)));
     }
-    let stdout = String::from_utf8_lossy(&stdout).into_owned();
-    Ok(Ok(ShellOutput { exit_code: status.code(), signal: status.signal(), stdout, stdout_truncated }))
+    let stdout = String::from_utf8_lossy(&out).into_owned();
+    Ok(Ok(ShellOutput { exit_code: status.code(), signal: status.signal(), stdout, stdout_truncated: more }))
 }
 
 /// The first bytes, and whether there were more; reads to the end, so that the program is never held up.
-async fn first_bytes(from: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<(Vec<u8>, bool)> {
-    let Some(mut from) = from else { return Ok((Vec::new(), false)) };
-    let mut kept = Vec::new();
+async fn first_bytes(
+    from: Option<impl AsyncRead + Unpin>,
+    limit: usize,
+    kept: &mut Vec<u8>,
+    more: &mut bool,
+) -> io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
     let mut block = [0; 8_192];
-    let mut more = false;
     loop {
         let count = from.read(&mut block).await?;
         if count == 0 {
-            return Ok((kept, more));
+            return Ok(());
         }
         let room = limit.saturating_sub(kept.len()).min(count);
-        more |= room < count;
+        *more |= room < count;
         kept.extend_from_slice(block.get(..room).unwrap_or_default());
     }
 }
 
 /// The last bytes.
-async fn last_bytes(from: Option<impl AsyncRead + Unpin>, limit: usize) -> io::Result<Vec<u8>> {
-    let Some(mut from) = from else { return Ok(Vec::new()) };
-    let mut kept = Vec::new();
+async fn last_bytes(
+    from: Option<impl AsyncRead + Unpin>,
+    limit: usize,
+    kept: &mut Vec<u8>,
+) -> io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
     let mut block = [0; 8_192];
     loop {
         let count = from.read(&mut block).await?;
         if count == 0 {
-            return Ok(kept);
+            return Ok(());
         }
         kept.extend_from_slice(block.get(..count).unwrap_or_default());
         let over = kept.len().saturating_sub(limit);

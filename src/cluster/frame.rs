@@ -15,7 +15,7 @@ pub const FORMAT_VERSION: u16 = 1;
 /// The oldest version of the format this build speaks.
 pub const FORMAT_VERSION_MIN: u16 = 1;
 /// Longest name of an entity on the wire, in bytes.
-pub const ENTITY_MAX_BYTES: usize = 512;
+pub const ENTITY_MAX_BYTES: usize = 768;
 /// Longest traceparent, in bytes; W3C version 00 has 55.
 pub const TRACE_MAX_BYTES: usize = 64;
 /// Largest packet a peer may send, in bytes.

@@ -139,6 +139,7 @@ pub async fn answer(desk: &Desk, request: Request, sink: &mut impl Sink) -> Resu
         Request::Show { run } => put(sink, &RunShow::of(&desk.run(&run).await?)).await,
         Request::History { run } => history(desk, &run, sink).await,
         Request::EntityList { kind } => entities::list(desk, kind, sink).await,
+        Request::EntityPurge { kind, key } => entities::purge(desk, &kind, &key, sink).await,
         Request::EntityShow { kind, key, at } => entities::show(desk, &kind, &key, at, sink).await,
         Request::Pause { run } => told(&run, desk.workflows()?.pause(&run).await, sink).await,
         Request::Resume { run } => told(&run, desk.workflows()?.resume(&run, None).await, sink).await,
@@ -246,9 +247,16 @@ async fn told(id: &str, done: Result<RunReply, RunError>, sink: &mut impl Sink) 
 
 async fn backup(desk: &Desk, to: &str, force: bool, sink: &mut impl Sink) -> Result<(), Stop> {
     let path = PathBuf::from(to);
-    if path.exists() && !force {
-        let hint = "choose another path, or replace it with --force";
-        return Err(Problem::rejected("backup.exists", "there is a file already", to, hint).into());
+    match std::fs::symlink_metadata(&path) {
+        Ok(_) if !force => {
+            let hint = "choose another path, or replace it with --force";
+            return Err(Problem::rejected("backup.exists", "there is a file already", to, hint).into());
+        }
+        Ok(found) if !found.is_file() => {
+            let hint = "name a new file, or a regular one to replace";
+            return Err(Problem::rejected("backup.not_a_file", "it is no regular file", to, hint).into());
+        }
+        _ => {}
     }
     if !path.is_absolute() {
         let hint = "give an absolute path";

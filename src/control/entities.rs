@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 use stanchion_actors::{
+    error::{Coded, Family},
     ids::{EntityId, Name, Version},
     store::{Change, Head, HistoryPage, ListQuery, Loaded, Store},
     workflow::RUN_KIND,
@@ -12,7 +13,7 @@ use super::{
     desk::{Desk, PAGE, Sink, Stop, put},
     msgpack::to_json,
     problem::Problem,
-    rows::{EntityRow, EntityShow, RunShow},
+    rows::{EntityRow, EntityShow, PurgedRow, RunShow},
 };
 
 /// Entries of history read at a time.
@@ -79,6 +80,27 @@ pub(super) async fn show(
         }
     };
     put(sink, &line).await
+}
+
+pub(super) async fn purge(desk: &Desk, kind: &str, key: &str, sink: &mut impl Sink) -> Result<(), Stop> {
+    let place = format!("{kind}/{key}");
+    let name = Name::new(kind, key).map_err(|e| {
+        Problem::rejected("entity.bad_name", e.to_string(), place.as_str(), "name it KIND/KEY")
+    })?;
+    let removed = stanchion_actors::entity::purge(desk.env()?, &name).await.map_err(|error| {
+        let hint = match error.family() {
+            Family::Rejected => "let it end first",
+            Family::Unavailable => "nothing was changed: try again",
+            Family::Unknown | Family::Fatal => "it may be removed: try again",
+        };
+        let problem = Problem::rejected(error.code(), error.to_string(), place.as_str(), hint);
+        Problem { family: error.family(), ..problem }
+    })?;
+    if !removed {
+        let hint = "see \"stanchion entity ls\"";
+        return Err(Problem::rejected("entity.unknown", "there is no such entity", place, hint).into());
+    }
+    put(sink, &PurgedRow { kind: kind.to_owned(), key: key.to_owned(), purged: true }).await
 }
 
 async fn show_run(desk: &Desk, id: &str, at: Option<Version>) -> Result<EntityShow, Stop> {

@@ -107,6 +107,7 @@ mod tests {
             ".{0,20}".prop_map(|run| Request::Show { run }),
             ("[a-z]{1,9}", ".{0,9}", proptest::option::of(any::<u64>()))
                 .prop_map(|(kind, key, at)| Request::EntityShow { kind, key, at }),
+            ("[a-z]{1,9}", ".{0,9}").prop_map(|(kind, key)| Request::EntityPurge { kind, key }),
             (".{0,20}", proptest::option::of(".{0,9}")).prop_map(|(run, step)| Request::Retry { run, step }),
             (".{0,20}", any::<bool>()).prop_map(|(to, force)| Request::Backup { to, force }),
         ]

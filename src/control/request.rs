@@ -43,6 +43,13 @@ pub enum Request {
         /// As it was at this version; `None`: the last one.
         at: Option<u64>,
     },
+    /// Removes an entity.
+    EntityPurge {
+        /// Its kind.
+        kind: String,
+        /// Its key.
+        key: String,
+    },
     /// Tells a run to start no further steps.
     Pause {
         /// Id of the run.
@@ -229,7 +236,8 @@ impl Request {
             | Self::NameList { .. }
             | Self::NameShow { .. }
             | Self::Backup { .. } => true,
-            Self::Pause { .. }
+            Self::EntityPurge { .. }
+            | Self::Pause { .. }
             | Self::Resume { .. }
             | Self::Cancel { .. }
             | Self::Retry { .. }

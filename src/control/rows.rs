@@ -103,6 +103,14 @@ pub(crate) struct EntityRow {
     pub(crate) updated_us: i64,
 }
 
+/// The answer to `entity purge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PurgedRow {
+    pub(crate) kind: String,
+    pub(crate) key: String,
+    pub(crate) purged: bool,
+}
+
 /// The answer to `entity show`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EntityShow {

@@ -1,11 +1,12 @@
 //! The text of a document: JSON or YAML, and what kind of document it looks like.
 
 use super::error::DocumentError;
+use super::tree;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use serde_saphyr::NonFiniteFloatPolicy;
 use stanchion_actors::workflow::definition::Object;
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The text of a document and its language.
@@ -56,30 +57,37 @@ impl<'a> Text<'a> {
     }
 
     pub(super) fn probe(&self) -> Result<Probe, DocumentError> {
-        let probe: Object<Probe> = self.parse()?;
+        let probe: Object<Probe> = self.parse().or_else(|error| self.parse_loosely(error))?;
         Ok(probe.0)
     }
 
+    /// Whether numbers and truth values may stand where a text is wanted.
+    pub(super) fn is_yaml(&self) -> bool {
+        !self.is_json
+    }
+
     pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
-        if self.is_json { self.parse_json() } else { self.parse_yaml() }
+        if self.is_json { parse_json(self.text) } else { self.parse_yaml(NonFiniteFloatPolicy::Reject) }
     }
 
-    fn parse_json<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
-        let mut text = Cow::Borrowed(self.text);
-        for _ in 0..QUOTED_MAX {
-            let error = match serde_json::from_str(&text) {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            match quote_number(&text, &error) {
-                Some(quoted) => text = Cow::Owned(quoted),
-                None => return Err(syntax(&error)),
-            }
+    /// Reads what [`Self::parse`] has refused with this error, and takes numbers that JSON does not have.
+    ///
+    /// # Errors
+    /// The error given, unless there is one behind such a number.
+    pub(super) fn parse_loosely<T: DeserializeOwned>(
+        &self,
+        error: DocumentError,
+    ) -> Result<T, DocumentError> {
+        if !self.is_json {
+            return self.parse_yaml(NonFiniteFloatPolicy::PassThrough).map_err(|_| error);
         }
-        serde_json::from_str(&text).map_err(|error| syntax(&error))
+        match tree::quoted(self.text) {
+            Some(text) => parse_json(&text),
+            None => parse_json(self.text).map_err(|_| error),
+        }
     }
 
-    fn parse_yaml<T: DeserializeOwned>(&self) -> Result<T, DocumentError> {
+    fn parse_yaml<T: DeserializeOwned>(&self, non_finite: NonFiniteFloatPolicy) -> Result<T, DocumentError> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! {
                 max_events: 16_000_000,
@@ -91,6 +99,7 @@ impl<'a> Text<'a> {
                 max_anchors: 1_000,
                 max_documents: 1,
             },
+            non_finite_float_policy: non_finite,
             with_snippet: false,
         };
         let parse = || serde_saphyr::from_str_with_options::<T>(self.text, options);
@@ -107,30 +116,13 @@ impl<'a> Text<'a> {
     }
 }
 
+fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
+    serde_json::from_str(text).map_err(|error| syntax(&error))
+}
+
 /// The first line of a parser's message, at most 400 characters.
 fn shortened(why: &str) -> String {
     why.lines().next().unwrap_or("it cannot be parsed").chars().take(400).collect()
-}
-
-/// Numbers that no float holds and that are looked at one by one.
-const QUOTED_MAX: usize = 16;
-
-/// The text with the number that no float holds as a string, if that is the error: what reads it as a value can then
-/// say whose it is.
-fn quote_number(text: &str, error: &serde_json::Error) -> Option<String> {
-    if !error.to_string().starts_with("number out of range") {
-        return None;
-    }
-    let line_start: usize = text.split_inclusive('\n').take(error.line().checked_sub(1)?).map(str::len).sum();
-    let near = (line_start + error.column()).min(text.len());
-    let part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E');
-    let bytes = text.as_bytes();
-    // The parser stops in the number or just behind it.
-    let before = bytes.get(..near)?.iter().rev().position(part)?;
-    let inside = near - before;
-    let start = inside - bytes.get(..inside)?.iter().rev().take_while(|byte| part(byte)).count();
-    let end = inside + bytes.get(inside..)?.iter().take_while(|byte| part(byte)).count();
-    Some(format!("{}\"{}\"{}", text.get(..start)?, text.get(start..end)?, text.get(end..)?))
 }
 
 fn syntax(error: &serde_json::Error) -> DocumentError {

@@ -48,6 +48,9 @@ pub enum DocumentError {
     Trace(Vec<TraceFault>),
     /// Faults of a definition, all of them.
     Definition(DefinitionFaults),
+    /// Faults of a definition, all of them: of the shape of its fields, of what it says, and of activities that are
+    /// not there.
+    Listed(Vec<FaultLine>),
 }
 
 /// One fault, in the parts an error message is made of.
@@ -76,6 +79,7 @@ impl DocumentError {
         match self {
             Self::Trace(faults) => faults.iter().map(TraceFault::line).collect(),
             Self::Definition(faults) => faults.as_slice().iter().map(definition_line).collect(),
+            Self::Listed(lines) => lines.clone(),
             Self::TooLarge { limit } => line(
                 "too_large",
                 "the document is too large",
@@ -129,7 +133,7 @@ fn line(
     vec![FaultLine { code, message: message.into(), place: place.into(), hint: hint.into() }]
 }
 
-fn definition_line(fault: &stanchion_actors::workflow::definition::Fault) -> FaultLine {
+pub(super) fn definition_line(fault: &stanchion_actors::workflow::definition::Fault) -> FaultLine {
     let message = match &fault.step {
         Some(step) => format!("step \"{step}\" {}", fault.kind),
         None => format!("the definition {}", fault.kind),

@@ -6,9 +6,12 @@
 mod detect;
 mod error;
 mod read;
+mod shape;
 mod trace;
+mod tree;
 mod wfformat;
 
 pub use error::{DocumentError, FaultLine};
-pub use read::{Document, DocumentLimits, Format, ReadOptions, read};
+pub use read::{Document, DocumentLimits, Format, ReadOptions, read, read_for};
+pub use shape::MissingActivity;
 pub use trace::{Bounds, Trace, TraceFault, TraceFaultKind};

@@ -2,9 +2,12 @@
 
 use super::detect::Text;
 use super::error::DocumentError;
+use super::shape::{self, MissingActivity, Shapes};
 use super::trace::{self, Bounds, Trace};
-use super::wfformat::RawTrace;
+use super::tree::Tree;
+use super::wfformat::{LooseTrace, RawTrace};
 use flate2::read::MultiGzDecoder;
+use serde_json::Value;
 use stanchion_actors::workflow::definition::Object;
 use stanchion_actors::workflow::{Definition, ValidDefinition};
 use std::borrow::Cow;
@@ -119,6 +122,19 @@ impl Document {
 /// # Ok::<(), stanchion::documents::DocumentError>(())
 /// ```
 pub fn read(bytes: &[u8], options: &ReadOptions) -> Result<Document, DocumentError> {
+    read_for(bytes, options, &|_| None)
+}
+
+/// [`read()`] for a program that has only some activities: `missing` says of one what is wrong with it there. Steps that
+/// need such a one are listed beside the other faults.
+///
+/// # Errors
+/// [`DocumentError`]: every fault found; the caller should correct the document.
+pub fn read_for(
+    bytes: &[u8],
+    options: &ReadOptions,
+    missing: &dyn Fn(&str) -> Option<MissingActivity>,
+) -> Result<Document, DocumentError> {
     if !(options.time_scale.is_finite() && options.time_scale >= 0.0) {
         return Err(DocumentError::BadScale { scale: options.time_scale.to_string() });
     }
@@ -130,12 +146,38 @@ pub fn read(bytes: &[u8], options: &ReadOptions) -> Result<Document, DocumentErr
         Format::Auto => text.probe()?.is_trace(),
     };
     if !is_trace {
-        let Object(definition) = text.parse::<Object<Definition>>()?;
-        return definition.validate().map(Document::Definition).map_err(DocumentError::Definition);
+        return definition(&text, missing).map(Document::Definition);
     }
     text.probe()?.check_schema()?;
-    let Object(raw) = text.parse::<Object<RawTrace>>()?;
-    trace::convert(&raw, options.time_scale).map(Document::Trace)
+    let (raw, shapes) = match text.parse::<Object<RawTrace>>() {
+        Ok(Object(raw)) => (raw, Vec::new()),
+        Err(error) => text.parse_loosely::<Object<LooseTrace>>(error)?.0.into_raw(text.is_yaml()),
+    };
+    trace::convert(&raw, options.time_scale, shapes).map(Document::Trace)
+}
+
+fn definition(
+    text: &Text<'_>,
+    missing: &dyn Fn(&str) -> Option<MissingActivity>,
+) -> Result<ValidDefinition, DocumentError> {
+    let (source, shapes) = match text.parse::<Object<Definition>>() {
+        Ok(Object(source)) => (source, Shapes::default()),
+        Err(error) => {
+            let Tree(tree) = text.parse_loosely(error.clone())?;
+            let Value::Object(fields) = tree else { return Err(error) };
+            let (source, shapes) = Shapes::of(fields, text.is_yaml());
+            if shapes.is_empty() {
+                return Err(error);
+            }
+            (source, shapes)
+        }
+    };
+    let activities = shape::activity_faults(&source, missing);
+    match source.validate() {
+        Ok(definition) if shapes.is_empty() && activities.is_empty() => Ok(definition),
+        Err(faults) if shapes.is_empty() && activities.is_empty() => Err(DocumentError::Definition(faults)),
+        valid => Err(DocumentError::Listed(shapes.beside(valid.err().as_ref(), activities))),
+    }
 }
 
 /// Unpacks gz data, recognised by its first two bytes, within the limit.

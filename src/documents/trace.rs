@@ -1,15 +1,16 @@
 //! A trace as a definition of sleeping steps, every fault of it, and the bounds of its makespan.
 
 use super::error::{DocumentError, FaultLine};
+use super::tree::{described, odd_number};
 use super::wfformat::{RawExecutedTask, RawTask, RawTrace};
 use serde_json::{Number, Value, json};
-use stanchion_actors::workflow::definition::{NameFault, check_name};
+use stanchion_actors::workflow::definition::{FaultKind, NameFault, check_name};
 use stanchion_actors::workflow::graph::Graph;
 use stanchion_actors::workflow::{Definition, Step, ValidDefinition};
 use std::collections::{HashMap, HashSet};
 
-/// Longest runtime of a task, before and after scaling: ten years.
-const RUNTIME_MAX_S: f64 = 3_652.0 * 24.0 * 3_600.0;
+/// Longest runtime of a task, before and after scaling: ten years of 365 days.
+const RUNTIME_MAX_S: f64 = 3_650.0 * 24.0 * 3_600.0;
 
 /// A checked trace.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ pub enum TraceFaultKind {
         id: String,
     },
     /// Tasks that wait for each other.
-    #[error("it is on a cycle: {}", .0.join(" -> "))]
+    #[error("it {}", cycle_told(.0))]
     Cycle(Vec<String>),
     /// No runtime.
     #[error("its runtimeInSeconds is missing")]
@@ -114,6 +115,45 @@ pub enum TraceFaultKind {
     /// A runtime that is no number of seconds.
     #[error("its runtimeInSeconds is {0}")]
     BadRuntime(String),
+    /// A runtime that is no finite number, as written.
+    #[error("its runtimeInSeconds is not finite: {0}")]
+    RuntimeNotFinite(String),
+    /// What stands for a task is no object.
+    #[error("the task is {found}")]
+    NoObject {
+        /// `specification` or `execution`.
+        list: &'static str,
+        /// Its place in the list, from 0.
+        at: usize,
+        /// What is there.
+        found: String,
+    },
+    /// A task without an id.
+    #[error("{}", id_told(.found.as_deref()))]
+    NoId {
+        /// `specification` or `execution`.
+        list: &'static str,
+        /// Its place in the list, from 0.
+        at: usize,
+        /// What is there in its place.
+        found: Option<String>,
+    },
+    /// Parents or children that are no list.
+    #[error("its {field} are {found}")]
+    BadList {
+        /// `parents` or `children`.
+        field: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// Something among the parents or children that is no id.
+    #[error("among its {field} is {found}")]
+    BadListItem {
+        /// `parents` or `children`.
+        field: &'static str,
+        /// What is there.
+        found: String,
+    },
     /// A scaled runtime of more than ten years.
     #[error("its scaled runtime is over ten years")]
     ScaledTooLong,
@@ -130,35 +170,55 @@ impl TraceFault {
             TraceFaultKind::OwnRelative { .. } => "remove it",
             TraceFaultKind::OneSided { .. } => "let parents and children agree",
             TraceFaultKind::Cycle(_) => "remove one of these parents",
-            TraceFaultKind::RuntimeMissing | TraceFaultKind::BadRuntime(_) => {
-                "use seconds from 0 to ten years, as a number"
+            TraceFaultKind::NoObject { .. } => "use an object with named fields",
+            TraceFaultKind::NoId { .. } => "give it an id, as a text",
+            TraceFaultKind::BadList { .. } | TraceFaultKind::BadListItem { .. } => {
+                "use a list of the ids of tasks, each a text"
             }
+            TraceFaultKind::RuntimeMissing
+            | TraceFaultKind::BadRuntime(_)
+            | TraceFaultKind::RuntimeNotFinite(_) => "use seconds from 0 to ten years, as a number",
             TraceFaultKind::ScaledTooLong => "use a smaller time scale",
         };
-        let place = match &self.task {
-            Some(id) => format!("task \"{}\"", shown(id)),
-            None => "workflow.specification.tasks".to_owned(),
+        let place = match (&self.kind, &self.task) {
+            (TraceFaultKind::NoObject { list, at, .. } | TraceFaultKind::NoId { list, at, .. }, _) => {
+                format!("workflow.{list}.tasks[{at}]")
+            }
+            (_, Some(id)) => format!("task \"{}\"", shown(id)),
+            (_, None) => "workflow.specification.tasks".to_owned(),
         };
         FaultLine { code: "trace", message: self.kind.to_string(), place, hint: hint.to_owned() }
     }
 }
 
+fn id_told(found: Option<&str>) -> String {
+    found.map_or_else(|| "the task has no id".to_owned(), |found| format!("the id of the task is {found}"))
+}
+
+/// As the cycle of a definition.
+fn cycle_told(steps: &[String]) -> String {
+    FaultKind::Cycle { steps: steps.to_vec() }.to_string()
+}
+
 /// Shortens an id for an error message.
-fn shown(id: &str) -> String {
+pub(super) fn shown(id: &str) -> String {
     id.chars().take(80).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Checks a trace and makes a definition of it.
-pub(super) fn convert(raw: &RawTrace, scale: f64) -> Result<Trace, DocumentError> {
+/// Checks a trace and makes a definition of it. `shapes` are the faults of what is not in it for its shape.
+pub(super) fn convert(raw: &RawTrace, scale: f64, shapes: Vec<TraceFault>) -> Result<Trace, DocumentError> {
     let workflow = &raw.workflow.0;
     let tasks: Vec<&RawTask> = workflow.specification.0.tasks.iter().map(|task| &task.0).collect();
     let executed: Vec<&RawExecutedTask> = workflow.execution.0.tasks.iter().map(|task| &task.0).collect();
     let tasks = tasks.as_slice();
-    let mut checker = Checker { numbers: HashMap::with_capacity(tasks.len()), faults: Vec::new() };
+    let has_shape = shapes.is_empty();
+    let mut checker = Checker { numbers: HashMap::with_capacity(tasks.len()), faults: shapes };
     checker.ids(tasks);
     let runtimes = checker.runtimes(tasks, &executed, scale);
     let needs = checker.parents(tasks);
-    checker.children(tasks, &needs);
+    if has_shape {
+        checker.children(tasks, &needs);
+    }
     let graph = checker.graph(tasks, &needs);
     let graph = match graph {
         Some(graph) if checker.faults.is_empty() => graph,
@@ -196,7 +256,7 @@ impl<'a> Checker<'a> {
     }
 
     fn ids(&mut self, tasks: &[&'a RawTask]) {
-        if tasks.is_empty() {
+        if tasks.is_empty() && self.faults.is_empty() {
             self.faults.push(TraceFault { task: None, kind: TraceFaultKind::NoTasks });
         }
         for (number, task) in (0u32..).zip(tasks) {
@@ -307,7 +367,11 @@ fn scaled_runtime(runtime: Option<&Value>, scale: f64) -> Result<f64, TraceFault
         None | Some(Value::Null) => return Err(TraceFaultKind::RuntimeMissing),
         Some(Value::Number(number)) => number.as_f64().unwrap_or(f64::NAN),
         Some(other @ (Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_))) => {
-            return Err(TraceFaultKind::BadRuntime(other.to_string().chars().take(40).collect()));
+            let found = described(other);
+            return Err(match odd_number(other) {
+                Some(_) => TraceFaultKind::RuntimeNotFinite(found),
+                None => TraceFaultKind::BadRuntime(found),
+            });
         }
     };
     if !(0.0..=RUNTIME_MAX_S).contains(&seconds) {

@@ -50,6 +50,9 @@ pub trait Backends: Send + Sync + Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn sync_names(&self) -> io::Result<()>;
+
+    /// Whether the path leads to one of the files, under whatever name.
+    fn has(&self, path: &Path) -> bool;
 }
 
 /// The data file at a path, the log beside it as `PATH-log`; both readable by their owner only.
@@ -135,6 +138,22 @@ impl Backends for FileBackends {
     fn sync_names(&self) -> io::Result<()> {
         sync_parent(&self.path)
     }
+
+    fn has(&self, path: &Path) -> bool {
+        [StoreFile::Data, StoreFile::Log].into_iter().any(|file| is_same(&self.path(file), path))
+    }
+}
+
+/// Whether both paths lead to one file that is there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let number = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        matches!((number(one), number(other)), (Ok(one), Ok(other)) if one == other)
+    }
+    #[cfg(not(unix))]
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Writes `fresh` and lets it become `path` unless there is something.

@@ -86,8 +86,13 @@ pub(crate) fn backup(
     let failed = |what: &dyn std::fmt::Display| {
         StoreError::NotApplied(format!("backup to {} failed: {what}", to.display()))
     };
-    if to.exists() && !force {
-        return Err(failed(&"there is a file already"));
+    match std::fs::symlink_metadata(to) {
+        Ok(_) if !force => return Err(failed(&"there is a file already")),
+        Ok(found) if !found.is_file() => return Err(failed(&"it is no regular file")),
+        _ => {}
+    }
+    if backends.has(to) {
+        return Err(failed(&"it is the store itself"));
     }
     let scratch = Scratch::beside(to, ".part").map_err(|e| failed(&e))?;
     copy(shared, backends, scratch.path()).map_err(|e| failed(&e))?;

@@ -12,7 +12,9 @@ const CHAIN: u8 = 1;
 const INBOX: u8 = 2;
 const DONE: u8 = 3;
 const DEFINITION: u8 = 4;
-const PURGE: u8 = 5;
+/// A purge of format 1: without the row of the index.
+const PURGE_UNINDEXED: u8 = 5;
+const PURGE: u8 = 6;
 
 /// One record as the log keeps it; each takes one position, a chain one for every entry.
 #[derive(Clone, Debug)]
@@ -25,8 +27,8 @@ pub(crate) enum LogRecord {
     Done { sender: EntityId, seq: u64 },
     /// A definition.
     Definition { hash: [u8; 32], bytes: Bytes },
-    /// A removed entity, with the rows that do not lie under its number: its name and its due rows.
-    Purge { entity: EntityId, name: Vec<u8>, due: Vec<Vec<u8>> },
+    /// A removed entity, with the rows that do not lie under its number: its name, its row of the index, its due rows.
+    Purge { entity: EntityId, name: Vec<u8>, index: Vec<u8>, due: Vec<Vec<u8>> },
 }
 
 impl LogRecord {
@@ -105,9 +107,10 @@ impl ChunkBuilder {
         self.blob(bytes);
     }
 
-    pub(crate) fn purge(&mut self, entity: EntityId, name: &[u8], due: &[Vec<u8>]) {
+    pub(crate) fn purge(&mut self, entity: EntityId, name: &[u8], index: &[u8], due: &[Vec<u8>]) {
         self.start(PURGE, entity.0);
         self.blob(name);
+        self.blob(index);
         self.body.extend_from_slice(&(due.len() as u32).to_be_bytes());
         for key in due {
             self.blob(key);
@@ -202,14 +205,15 @@ impl Reader {
             }
             DONE => LogRecord::Done { sender: number, seq: self.u64()? },
             DEFINITION => LogRecord::Definition { hash: self.array()?, bytes: self.blob()? },
-            PURGE => {
+            PURGE | PURGE_UNINDEXED => {
                 let name = self.blob()?.to_vec();
+                let index = if tag == PURGE { self.blob()?.to_vec() } else { Vec::new() };
                 let count = self.u32()?;
                 let mut due = Vec::new();
                 for _ in 0..count {
                     due.push(self.blob()?.to_vec());
                 }
-                LogRecord::Purge { entity: number, name, due }
+                LogRecord::Purge { entity: number, name, index, due }
             }
             other => return Err(CodecError::Decode(format!("record tag {other} is not known"))),
         })

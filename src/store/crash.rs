@@ -20,6 +20,12 @@ pub enum CrashPoint {
     BeforeFolded,
     /// Everything is folded and marked clean, the log not removed.
     BeforeLogRemoved,
+    /// Compacting: a part of the copy is committed.
+    AfterCopied,
+    /// Compacting: the copy is whole and flushed, the old file in place.
+    BeforeReplaced,
+    /// Compacting: the copy is in place.
+    AfterReplaced,
 }
 
 /// Called at each point; may end the process, or copy what would survive.

@@ -56,7 +56,7 @@ pub(crate) fn end(log: RedoLog, ending: Ending) {
 fn fold_all(shared: &Shared) {
     shared.fold(|fold| fold.urgent = true);
     loop {
-        drop(shared.await_fold(None, |fold| fold.busy && !fold.stop));
+        drop(shared.await_fold(None, |fold| (fold.busy || (fold.finish && fold.upkeep)) && !fold.stop));
         if shared.poisoned().is_some() || !freeze(shared) {
             return;
         }

@@ -8,7 +8,7 @@ use std::{
 
 use redb::{Database, ReadableTable};
 use stanchion_actors::{
-    ids::{EntityId, Version},
+    ids::{EntityId, Position, Version},
     store::{Checkpoint, Head, History, Table, encode, frame, key},
 };
 
@@ -18,54 +18,77 @@ use super::{
     pack::{Item, PACK_REFILL_BYTES, first_version, keeps, pack, unpack},
     shared::{FoldState, Job, Shared, count},
     slices::{FoldStop, Room, Slices},
-    tables::{DataMeta, after_prefix, decode_row, owned, put_meta, rows},
-    view::read_mem,
+    tables::{DataMeta, GONE, decode_row, owned, put_meta, rows},
+    upkeep::Upkeep,
+    view::{Generations, read_mem},
 };
 
 /// Quiet after which the last commit of the log gets one behind it: damage to its pages is then found.
 const SEAL_AFTER: Duration = Duration::from_millis(50);
 
-/// Folds generation after generation until told to stop; answers the last meta row written.
-pub(crate) fn run(shared: &Shared, data: &Arc<Database>, mut meta: DataMeta) -> DataMeta {
+/// Least wait between two slices of upkeep.
+const UPKEEP_WAIT: Duration = Duration::from_millis(20);
+
+/// What the fold thread does next.
+enum Next {
+    Fold,
+    Upkeep,
+    End,
+}
+
+/// Folds generation after generation until told to stop; answers the last meta row written. `last`: the last position
+/// when the store was opened.
+pub(crate) fn run(shared: &Shared, data: &Arc<Database>, mut meta: DataMeta, last: Position) -> DataMeta {
+    let mut upkeep = Upkeep::new(&meta, last);
     loop {
-        let stop = await_generation(shared);
-        let Some(mem) = shared.view.change(|gens| gens.folding.clone()).filter(|_| !stop) else {
-            return meta;
-        };
-        let folded = catch_unwind(AssertUnwindSafe(|| fold(shared, data, &read_mem(&mem), &mut meta)));
-        let why = match folded {
-            Ok(Ok(())) => None,
-            Ok(Err(FoldStop::Stopped)) => return meta,
-            Ok(Err(FoldStop::Failed(error))) => Some(format!("the data file was not written: {error}")),
-            Ok(Err(FoldStop::Corrupt(error))) => {
-                Some(format!("the data file cannot be folded into: {error}"))
+        let due = upkeep.is_due(shared, &meta);
+        shared.fold(|fold| fold.upkeep = due);
+        let done = match await_next(shared, due) {
+            Next::End => return meta,
+            Next::Fold => {
+                let Some(mem) = shared.view.change(|gens| gens.folding.clone()) else { return meta };
+                catch_unwind(AssertUnwindSafe(|| fold(shared, data, &read_mem(&mem), &mut meta)))
+                    .map(|done| done.map(|()| folded(shared, &upkeep, &meta)))
             }
-            Err(_) => Some("the fold thread panicked".to_owned()),
+            Next::Upkeep => catch_unwind(AssertUnwindSafe(|| upkeep.step(shared, data, &mut meta))),
         };
-        if let Some(why) = why {
-            shared.poison(why);
-            return meta;
-        }
-        shared.folded.store(meta.folded.0, Ordering::Release);
-        shared.view.change(|gens| gens.folding = None);
-        count(&shared.counters.folds, 1);
-        shared.fold(|fold| {
-            fold.busy = false;
-            (fold.frozen_bytes, fold.done_bytes) = (0, 0);
-        });
+        let why = match done {
+            Ok(Ok(())) => continue,
+            Ok(Err(FoldStop::Stopped)) => return meta,
+            Ok(Err(FoldStop::Failed(error))) => format!("the data file was not written: {error}"),
+            Ok(Err(FoldStop::Corrupt(error))) => format!("the data file cannot be folded into: {error}"),
+            Err(_) => "the fold thread panicked".to_owned(),
+        };
+        shared.poison(why);
+        return meta;
     }
 }
 
-/// Waits for a frozen generation or the end; answers whether it is the end. Meanwhile seals the log when it is quiet.
-fn await_generation(shared: &Shared) -> bool {
+/// The folding generation is in the data file.
+fn folded(shared: &Shared, upkeep: &Upkeep, meta: &DataMeta) {
+    shared.folded.store(meta.folded.0, Ordering::Release);
+    shared.view.change(Generations::folded);
+    count(&shared.counters.folds, 1);
+    let due = upkeep.is_due(shared, meta);
+    shared.fold(|fold| {
+        (fold.busy, fold.upkeep) = (false, due);
+        (fold.frozen_bytes, fold.done_bytes) = (0, 0);
+    });
+}
+
+/// Waits for a frozen generation or the end; with upkeep `due`, only for a moment. Meanwhile seals the log when it is
+/// quiet.
+fn await_next(shared: &Shared, due: bool) -> Next {
     loop {
         let seen = shared.position.load(Ordering::Acquire);
         let unsealed = shared.fold_state().unsealed;
-        let limit = unsealed.then_some(SEAL_AFTER);
+        let limit = if due { Some(UPKEEP_WAIT) } else { unsealed.then_some(SEAL_AFTER) };
         let idle = |fold: &FoldState| !fold.busy && !fold.stop;
-        let mut state = shared.await_fold(limit, |fold| idle(fold) && fold.unsealed == unsealed);
+        let mut state = shared.await_fold(limit, |fold| {
+            idle(fold) && if due { !fold.urgent } else { fold.unsealed == unsealed }
+        });
         if !idle(&state) {
-            return state.stop;
+            return if state.stop { Next::End } else { Next::Fold };
         }
         if unsealed && shared.position.load(Ordering::Acquire) == seen {
             state.unsealed = false;
@@ -73,6 +96,9 @@ fn await_generation(shared: &Shared) -> bool {
             // Nobody waits for it; a queue that is closed has nothing to seal.
             let (answer, _) = tokio::sync::oneshot::channel();
             let _ = shared.queue.push_control(Job::Seal { answer });
+        }
+        if due {
+            return Next::Upkeep;
         }
     }
 }
@@ -85,7 +111,7 @@ fn fold(shared: &Shared, data: &Arc<Database>, mem: &Mem, meta: &mut DataMeta) -
     ids.sort_unstable();
     fold_entities(&mut slices, mem, &ids)?;
     fold_history(&mut slices, mem, &ids)?;
-    for table in [Table::Due, Table::Work, Table::Name, Table::Definition] {
+    for table in [Table::Due, Table::Work, Table::Name, Table::Index, Table::Definition, Table::Feed] {
         let all = mem.rows(table).iter().map(|(key, value)| (key.as_slice(), Source::Row(value.as_deref())));
         fold_rows(&mut slices, table, all)?;
     }
@@ -97,21 +123,21 @@ fn fold(shared: &Shared, data: &Arc<Database>, mem: &Mem, meta: &mut DataMeta) -
     slices.commit()
 }
 
+/// Notes who is gone; the rows are removed between folds, however many there are.
 fn fold_purged(slices: &mut Slices<'_>, mem: &Mem) -> Result<(), FoldStop> {
-    for entity in &mem.purged {
-        let from = key::entity(*entity);
-        let to = after_prefix(&from);
-        for table in [Table::Entity, Table::History, Table::Work] {
-            slices.write(|txn, room| {
-                let mut stored = txn.open_table(rows(table))?;
-                match &to {
-                    Some(to) => stored.retain_in(from.as_slice()..to.as_slice(), |_, _| false)?,
-                    None => stored.retain_in(from.as_slice().., |_, _| false)?,
-                }
+    let mut purged = mem.purged.iter().peekable();
+    while purged.peek().is_some() {
+        slices.write(|txn, room| {
+            let mut gone = txn.open_table(GONE)?;
+            while !room.is_full()
+                && let Some(entity) = purged.next()
+            {
+                let nothing: &[u8] = &[];
+                gone.insert(key::entity(*entity).as_slice(), nothing)?;
                 room.took(64);
-                Ok(())
-            })?;
-        }
+            }
+            Ok(())
+        })?;
     }
     Ok(())
 }

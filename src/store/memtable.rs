@@ -40,7 +40,7 @@ pub(crate) type RowMap = BTreeMap<Vec<u8>, Option<Bytes>>;
 pub(crate) struct Mem {
     pub(crate) entities: HashMap<EntityId, Patch>,
     /// By table.
-    rows: [RowMap; 6],
+    rows: [RowMap; 8],
     /// Entities removed here: nothing below counts.
     pub(crate) purged: HashSet<EntityId>,
     /// Rough size.
@@ -61,7 +61,7 @@ impl Mem {
 
     /// Rows of `table`.
     pub(crate) fn rows(&self, table: Table) -> &RowMap {
-        let [name, entity, history, due, work, definition] = &self.rows;
+        let [name, entity, history, due, work, definition, index, feed] = &self.rows;
         match table {
             Table::Name => name,
             Table::Entity => entity,
@@ -69,11 +69,13 @@ impl Mem {
             Table::Due => due,
             Table::Work => work,
             Table::Definition => definition,
+            Table::Index => index,
+            Table::Feed => feed,
         }
     }
 
     fn rows_mut(&mut self, table: Table) -> &mut RowMap {
-        let [name, entity, history, due, work, definition] = &mut self.rows;
+        let [name, entity, history, due, work, definition, index, feed] = &mut self.rows;
         match table {
             Table::Name => name,
             Table::Entity => entity,
@@ -81,6 +83,8 @@ impl Mem {
             Table::Due => due,
             Table::Work => work,
             Table::Definition => definition,
+            Table::Index => index,
+            Table::Feed => feed,
         }
     }
 
@@ -92,20 +96,24 @@ impl Mem {
         }
     }
 
-    /// Takes in one entry.
-    pub(crate) fn entry(
+    /// Takes in one entry, committed at `position`.
+    fn entry(
         &mut self,
         entity: EntityId,
+        position: Position,
         entry: &Entry,
         encoded: &Bytes,
     ) -> Result<(), CodecError> {
-        project(entity, entry, encoded, self)
+        project(entity, position, entry, encoded, self)
     }
 
     /// Takes in a chain whose last entry is at `last`.
     pub(crate) fn chain(&mut self, last: Position, chain: &Chain) -> Result<(), CodecError> {
         self.advance(last, Some(chain.entity()));
-        chain.entries().try_for_each(|(entry, encoded)| self.entry(chain.entity(), entry, encoded))
+        let first = last.0.saturating_sub((chain.len() as u64).saturating_sub(1));
+        let mut entries = (first..).zip(chain.entries());
+        entries
+            .try_for_each(|(at, (entry, encoded))| self.entry(chain.entity(), Position(at), entry, encoded))
     }
 
     /// Takes in a waiting command enqueued at `position`.
@@ -127,6 +135,11 @@ impl Mem {
         Ok(())
     }
 
+    /// What is replayed while the index is not whole says which values are no longer, but not for certain which are.
+    pub(crate) fn forget_index_puts(&mut self) {
+        self.rows_mut(Table::Index).retain(|_, row| row.is_none());
+    }
+
     /// Takes in a definition.
     pub(crate) fn definition(&mut self, hash: &[u8; 32], bytes: &[u8]) {
         let framed = stanchion_actors::store::frame(hash, ROW_SCHEMA, bytes);
@@ -134,7 +147,7 @@ impl Mem {
     }
 
     /// Removes an entity.
-    pub(crate) fn purge(&mut self, entity: EntityId, name: &[u8], due: &[Vec<u8>]) {
+    fn purge(&mut self, entity: EntityId, name: &[u8], index: &[u8], due: &[Vec<u8>]) {
         self.entities.remove(&entity);
         let prefix = key::entity(entity);
         for table in [Table::Entity, Table::Work] {
@@ -147,6 +160,9 @@ impl Mem {
         if !name.is_empty() {
             self.delete(Table::Name, name.to_vec());
         }
+        if !index.is_empty() {
+            self.delete(Table::Index, index.to_vec());
+        }
         for key in due {
             self.delete(Table::Due, key.clone());
         }
@@ -158,8 +174,8 @@ impl Mem {
         let last = Position(first.0 + record.positions().saturating_sub(1));
         match record {
             LogRecord::Chain(entity, entries) => {
-                for (entry, encoded) in entries {
-                    self.entry(*entity, entry, encoded)?;
+                for (at, (entry, encoded)) in (first.0..).zip(entries) {
+                    self.entry(*entity, Position(at), entry, encoded)?;
                 }
                 self.advance(last, Some(*entity));
             }
@@ -175,8 +191,8 @@ impl Mem {
                 self.definition(hash, bytes);
                 self.advance(last, None);
             }
-            LogRecord::Purge { entity, name, due } => {
-                self.purge(*entity, name, due);
+            LogRecord::Purge { entity, name, index, due } => {
+                self.purge(*entity, name, index, due);
                 self.advance(last, Some(*entity));
             }
         }

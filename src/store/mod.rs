@@ -7,8 +7,10 @@
 mod backends;
 mod backup;
 mod chunk;
+mod compact;
 mod crash;
 mod decide;
+mod derived;
 mod end;
 mod fold;
 mod log;
@@ -30,6 +32,7 @@ mod slices;
 mod tables;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod upkeep;
 mod verify;
 mod view;
 mod writer;
@@ -38,11 +41,12 @@ mod writer;
 pub use self::crash::CrashPoints;
 pub use self::{
     backends::{Backends, FileBackends, StoreFile},
+    compact::{CompactError, Compacted, compact},
     crash::CrashPoint,
     open_error::OpenError,
     options::StoreOptions,
     redb_store::RedbStore,
-    restore::{RestoreError, Restored, restore},
+    restore::{RestoreError, Restored, is_backup, restore},
     tables::FILE_FORMAT,
     verify::{Fault, VerifyReport, verify},
 };

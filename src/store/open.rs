@@ -1,10 +1,19 @@
 //! Opening: locks, the two files, recovery.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use redb::{Builder, Database, DatabaseError, StorageError};
-use stanchion_actors::ids::Position;
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
+use stanchion_actors::{
+    ids::{EntityId, Position},
+    store::Table,
+};
 
 use super::{
     backends::{Backends, Boxed, Draft, StoreFile},
@@ -13,7 +22,7 @@ use super::{
     memtable::Mem,
     open_error::{OpenError, lock_holder},
     options::StoreOptions,
-    tables::{ALL, DataMeta, FILE_FORMAT, LogMeta, get_meta, put_meta, rows},
+    tables::{DataMeta, FILE_FORMAT, GONE, LogMeta, get_meta, put_meta, rows},
 };
 
 /// What recovery found.
@@ -23,6 +32,8 @@ pub(crate) struct Recovered {
     pub(crate) log: RedoLog,
     pub(crate) meta: DataMeta,
     pub(crate) mem: Mem,
+    /// Removed entities with rows left in the data file.
+    pub(crate) gone: BTreeSet<EntityId>,
     /// Last position anywhere.
     pub(crate) last: Position,
     /// Bytes of chunks not folded.
@@ -37,6 +48,7 @@ pub(crate) struct Inspected {
     /// `None`: closed cleanly.
     pub(crate) log: Option<(Database, LogMeta)>,
     pub(crate) mem: Mem,
+    pub(crate) gone: BTreeSet<EntityId>,
     pub(crate) last: Position,
     /// Chunks in the log, by first and last position.
     pub(crate) held: Vec<(Position, Position)>,
@@ -60,13 +72,23 @@ impl<'a> Opener<'a> {
 
     /// Steps 1 to 7 of the recovery procedure (docs/STORE_FORMAT.md).
     pub(crate) fn recover(&self) -> Result<Recovered, OpenError> {
-        let Inspected { data, mut meta, log, mem, last, held, unfolded_bytes } = self.inspect()?;
+        self.sheltered(|| self.recovered())
+    }
+
+    fn recovered(&self) -> Result<Recovered, OpenError> {
+        let Inspected { data, mut meta, log, mem, gone, last, held, unfolded_bytes } = self.inspect()?;
+        if meta.format < FILE_FORMAT {
+            // Before anything is written that an older program would misread: it refuses the file from here on.
+            meta.format = FILE_FORMAT;
+            write_meta(&data, &meta).map_err(|e| self.failed(e))?;
+        }
         let (log, mut log_meta) = match log {
             Some(found) => found,
             None => self.make_log(&meta)?,
         };
         let boot = meta.boot.max(log_meta.boot) + 1;
         (meta.boot, log_meta.boot) = (boot, boot);
+        log_meta.format = FILE_FORMAT;
         let mut log = RedoLog::new(Arc::new(log), log_meta);
         for (first, last) in held {
             log.hold(first, last);
@@ -76,17 +98,19 @@ impl<'a> Opener<'a> {
             meta.clean = false;
             write_meta(&data, &meta).map_err(|e| self.failed(e))?;
         }
-        Ok(Recovered { data, log, meta, mem, last, unfolded_bytes })
+        Ok(Recovered { data, log, meta, mem, gone, last, unfolded_bytes })
     }
 
     /// Opens what is there, checks that the two files belong together, and replays the log in memory.
     pub(crate) fn inspect(&self) -> Result<Inspected, OpenError> {
         let (data, meta) = self.open_data()?;
         let log = self.open_log(&meta)?;
+        let gone = read_gone(&data).map_err(|e| self.failed(e))?;
         let mut found = Inspected {
             data,
             log: None,
             mem: Mem::default(),
+            gone,
             last: meta.folded,
             held: Vec::new(),
             unfolded_bytes: 0,
@@ -102,6 +126,9 @@ impl<'a> Opener<'a> {
                 self.replay(first, &bytes, &mut found)?;
             }
             found.log = Some((log, log_meta));
+        }
+        if !found.meta.indexed {
+            found.mem.forget_index_puts();
         }
         Ok(found)
     }
@@ -161,6 +188,7 @@ impl<'a> Opener<'a> {
             clean: true,
             folded: Position(0),
             next_entity: 1,
+            indexed: true,
         };
         self.make(StoreFile::Data, |data| write_meta(data, &meta))
     }
@@ -215,7 +243,9 @@ impl<'a> Opener<'a> {
                 return Err(OpenError::NotAStore(self.path.into()));
             }
         }
-        let opened = Builder::new().set_cache_size(cache_bytes).create_with_backend(Boxed(backend));
+        let opened = self.sheltered(|| {
+            Ok(Builder::new().set_cache_size(cache_bytes).create_with_backend(Boxed(backend)))
+        })?;
         opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
                 OpenError::Locked { path: self.path.into(), pid: lock_holder(self.path) }
@@ -223,6 +253,12 @@ impl<'a> Opener<'a> {
             DatabaseError::Storage(StorageError::Io(error)) => self.io(error),
             error => self.corrupt(error.to_string()),
         })
+    }
+
+    /// Damaged bytes may make redb panic where it reads its own structures.
+    pub(crate) fn sheltered<T>(&self, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+        catch_unwind(AssertUnwindSafe(work))
+            .unwrap_or_else(|_| Err(self.corrupt("opening it panicked".into())))
     }
 
     fn corrupt(&self, what: String) -> OpenError {
@@ -247,14 +283,45 @@ impl<'a> Opener<'a> {
     }
 }
 
+/// Removed entities whose rows are not all removed yet.
+fn read_gone(data: &Database) -> Result<BTreeSet<EntityId>, redb::Error> {
+    let table = match data.begin_read()?.open_table(GONE) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut gone = BTreeSet::new();
+    for row in table.iter()? {
+        let (key, _) = row?;
+        let number = key.value().try_into().map_err(|_| redb::Error::Corrupted("gone: no number".into()))?;
+        gone.insert(EntityId(u64::from_be_bytes(number)));
+    }
+    Ok(gone)
+}
+
 /// Writes the head, making every table.
 fn write_meta(data: &Database, meta: &DataMeta) -> Result<(), redb::Error> {
     let mut txn = data.begin_write()?;
     txn.set_quick_repair(true);
-    for table in ALL {
+    for table in Table::ALL {
         txn.open_table(rows(table))?;
     }
+    txn.open_table(GONE)?;
     put_meta(&txn, meta)?;
     txn.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// redb asserts what it reads of its allocator's state: a flipped bit there ended the whole program.
+    #[test]
+    fn a_panic_over_damaged_bytes_is_told_as_a_corrupt_store() {
+        let options = StoreOptions::default();
+        let opener = Opener::new(Path::new("app.redb"), &options);
+        let opened: Result<(), OpenError> = opener.sheltered(|| panic!("Malformed allocator state"));
+        assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{opened:?}");
+    }
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use stanchion_actors::{
     ids::{EntityId, Name, Position, Timestamp, Version},
     store::{
-        DedupRecord, Due, Effect, HistoryPage, InboxItem, ListQuery, Listed, Loaded, OutMessage, StoreError,
-        Table, Timer, key, unframe_shared,
+        DedupRecord, Due, Effect, FeedFilter, FeedPage, HistoryPage, InboxItem, ListQuery, Listed, Loaded,
+        OutMessage, StoreError, Table, Timer, key, parse_feed, unframe_shared,
     },
 };
 
@@ -18,6 +18,8 @@ use super::{
 
 /// Rows read at once while a listing looks for what it wants.
 const PAGE: usize = 256;
+/// Rows of the feed looked at for one answer, whether or not the filter lets them through.
+const FEED_LOOK_MAX: usize = 16 * PAGE;
 
 impl Snapshot {
     /// The number of a name.
@@ -143,8 +145,104 @@ impl Snapshot {
         Ok(HistoryPage::Entries(entries.collect::<Result<_, _>>()?))
     }
 
-    /// Entities by name.
-    pub(crate) fn list(&self, query: &ListQuery, limit: usize) -> Result<Vec<Listed>, StoreError> {
+    /// Places of the feed after `after`. `known`: everything up to there was committed before the snapshot was taken.
+    pub(crate) fn feed(
+        &self,
+        after: Position,
+        filter: &FeedFilter,
+        limit: usize,
+        known: Position,
+    ) -> Result<FeedPage, StoreError> {
+        let mut page = FeedPage { items: Vec::new(), until: after };
+        let mut looked_at = 0;
+        while page.items.len() < limit && looked_at < FEED_LOOK_MAX {
+            let rows = self.range(Table::Feed, key::feed(page.until.next()), None, PAGE)?;
+            for (row_key, row) in &rows {
+                let item = parse_feed(row_key, row).map_err(|e| corrupt(name(Table::Feed), row_key, e))?;
+                page.until = item.position;
+                if filter.admits(&item) {
+                    page.items.push(item);
+                }
+                if page.items.len() == limit {
+                    return Ok(page);
+                }
+            }
+            if rows.len() < PAGE {
+                page.until = page.until.max(known);
+                break;
+            }
+            looked_at += rows.len();
+        }
+        Ok(page)
+    }
+
+    /// Entities by name. `indexed`: the index holds every entity.
+    pub(crate) fn list(
+        &self,
+        query: &ListQuery,
+        limit: usize,
+        indexed: bool,
+    ) -> Result<Vec<Listed>, StoreError> {
+        match query.status.as_deref().filter(|status| indexed && !status.is_empty()) {
+            Some(status) => self.list_indexed(query, status, limit),
+            None => self.list_named(query, limit),
+        }
+    }
+
+    /// Entities by status: kind after kind, each through its part of the index.
+    fn list_indexed(&self, query: &ListQuery, status: &str, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let mut listed = Vec::new();
+        if let Some(kind) = &query.kind {
+            self.list_kind(kind, query, status, limit, &mut listed)?;
+            return Ok(listed);
+        }
+        let after = query.after.as_ref().map(|after| after.kind.as_bytes().to_vec());
+        let mut from = after.unwrap_or_default();
+        while listed.len() < limit {
+            let rows = self.range(Table::Name, from, None, 1)?;
+            let Some((name_key, _)) = rows.first() else { break };
+            let kind = name_key.split(|byte| *byte == 0).next().unwrap_or_default();
+            let kind = std::str::from_utf8(kind)
+                .map_err(|_| corrupt(name(Table::Name), name_key, "the kind is not text"))?;
+            self.list_kind(kind, query, status, limit, &mut listed)?;
+            from = [kind.as_bytes(), &[1]].concat();
+        }
+        Ok(listed)
+    }
+
+    fn list_kind(
+        &self,
+        kind: &str,
+        query: &ListQuery,
+        status: &str,
+        limit: usize,
+        listed: &mut Vec<Listed>,
+    ) -> Result<(), StoreError> {
+        let prefix = key::indexed(kind, key::STATUS, status);
+        let to = after_prefix(&prefix);
+        let mut from = match &query.after {
+            Some(after) if *after.kind > *kind => return Ok(()),
+            Some(after) if *after.kind == *kind => {
+                [key::index(after, key::STATUS, status).as_slice(), &[0]].concat()
+            }
+            _ => prefix,
+        };
+        while listed.len() < limit {
+            let rows = self.range(Table::Index, from, to.clone(), PAGE.min(limit - listed.len()))?;
+            let Some((last, _)) = rows.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for (row_key, row) in &rows {
+                let entity: EntityId = decode_row(Table::Index, row_key, row)?;
+                // It may have changed between the two looks: then the entry that did so speaks.
+                if let Some(head) = self.head(entity)?.filter(|head| head.status == status) {
+                    listed.push(Listed { entity, head });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list_named(&self, query: &ListQuery, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let prefix = query.kind.as_ref().map(|kind| [kind.as_bytes(), &[0]].concat()).unwrap_or_default();
         let to = after_prefix(&prefix);
         let mut from = prefix;

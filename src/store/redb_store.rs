@@ -11,8 +11,9 @@ use futures_util::future::{BoxFuture, ready};
 use stanchion_actors::{
     ids::{EntityId, Name, Position, Timestamp, Version},
     store::{
-        Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded,
-        Record, Refused, RefusedWhy, Store, StoreError, StoreStats, Table, Token, key, unframe_shared,
+        Activated, Caps, Completer, Created, Due, FeedFilter, FeedPage, HistoryPage, Incarnation, ListQuery,
+        Listed, Loaded, Record, Refused, RefusedWhy, Store, StoreError, StoreStats, Table, Token, key,
+        unframe_shared,
     },
 };
 use stanchion_sync::Refused as Queue;
@@ -70,10 +71,10 @@ impl RedbStore {
         let path = path.as_ref().to_path_buf();
         let opener = Opener::new(&path, &options);
         let backends = opener.backends.clone();
-        let Recovered { data, log, meta, mem, last, unfolded_bytes } = opener.recover()?;
+        let Recovered { data, log, meta, mem, gone, last, unfolded_bytes } = opener.recover()?;
         let next_entity = mem.next_entity.max(meta.next_entity);
         let data = Arc::new(data);
-        let view = View::new(mem, data.clone(), Some(log.database()));
+        let view = View::new(mem, gone, data.clone(), Some(log.database()));
         let shared = Shared::new(options, view, &meta, next_entity, last, unfolded_bytes);
         let io = |source| OpenError::Io { path: path.clone(), source };
         let limits = (shared.options.reader_threads, shared.options.read_queue_items);
@@ -83,7 +84,7 @@ impl RedbStore {
         let fold = {
             let (shared, data) = (shared.clone(), data.clone());
             let thread = std::thread::Builder::new().name("stanchion-fold".into());
-            thread.spawn(move || super::fold::run(&shared, &data, meta)).map_err(io)?
+            thread.spawn(move || super::fold::run(&shared, &data, meta, last)).map_err(io)?
         };
         let ending = Ending {
             shared: shared.clone(),
@@ -104,7 +105,8 @@ impl RedbStore {
         self.shared.store_id
     }
 
-    /// Writes everything committed so far into the data file. The store does so by itself as the log grows.
+    /// Writes everything committed so far into the data file, and removes the rows of purged entities. The store does
+    /// so by itself as the log grows, and meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Fatal`] when the store is closed or poisoned.
@@ -121,10 +123,15 @@ impl RedbStore {
         let shared = self.shared.clone();
         self.upkeep.run(move || {
             shared.fold(|fold| fold.urgent = true);
-            drop(shared.await_fold(None, |fold| fold.busy && !fold.stop));
+            drop(shared.await_fold(None, |fold| (fold.busy || fold.upkeep) && !fold.stop));
             shared.fold(|fold| fold.urgent = false);
             shared.poisoned().map_or(Ok(()), |why| Err(StoreError::Fatal(why.to_owned())))
         })
+    }
+
+    /// Closing waits for upkeep as well.
+    pub(crate) fn close_finishes(&self) {
+        self.shared.fold(|fold| fold.finish = true);
     }
 
     /// Closes and waits, on this thread.
@@ -253,7 +260,19 @@ impl Store for RedbStore {
     }
 
     fn list(&self, query: ListQuery, limit: usize) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
-        self.read(move |snapshot| snapshot.list(&query, limit))
+        let indexed = self.shared.indexed.load(Ordering::Acquire);
+        self.read(move |snapshot| snapshot.list(&query, limit, indexed))
+    }
+
+    fn feed(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<FeedPage, StoreError>> {
+        // Before the snapshot is taken: everything up to here is in it.
+        let known = self.position();
+        self.read(move |snapshot| snapshot.feed(after, &filter, limit, known))
     }
 
     fn due(

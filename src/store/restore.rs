@@ -96,6 +96,14 @@ pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>, force: bool) -> Res
     Ok(Restored { id: manifest.id, position: manifest.position, bytes: manifest.len })
 }
 
+/// Whether the file is a whole backup by its end; its content is not checked.
+#[must_use]
+pub fn is_backup(file: impl AsRef<Path>) -> bool {
+    let file = file.as_ref();
+    let found = File::open(file).and_then(|open| open.metadata().map(|meta| (open, meta.len())));
+    found.is_ok_and(|(mut open, total)| read_manifest(&mut open, total, file).is_ok())
+}
+
 /// Only a lock counts: whatever else is wrong with the old store goes with it.
 fn refuse_open(to: &Path) -> Result<(), RestoreError> {
     let options = StoreOptions::default();

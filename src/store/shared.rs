@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,10 @@ pub(crate) struct FoldState {
     pub(crate) busy: bool,
     /// Nothing more comes.
     pub(crate) stop: bool,
+    /// Something is left to do between folds.
+    pub(crate) upkeep: bool,
+    /// Closing waits for upkeep.
+    pub(crate) finish: bool,
     /// Fold without pacing.
     pub(crate) urgent: bool,
     /// A backup copies the data file: no slice is committed.
@@ -98,6 +102,8 @@ pub(crate) struct Shared {
     /// Last position in the data file.
     pub(crate) folded: AtomicU64,
     pub(crate) counters: Counters,
+    /// The index holds every entity.
+    pub(crate) indexed: AtomicBool,
     fold: Mutex<FoldState>,
     bell: Condvar,
     poison: OnceLock<String>,
@@ -120,7 +126,8 @@ impl Shared {
         last: Position,
         unfolded_bytes: usize,
     ) -> Arc<Self> {
-        let fold = FoldState { active_bytes: unfolded_bytes, ..FoldState::default() };
+        // The fold thread looks first of all whether there is upkeep.
+        let fold = FoldState { active_bytes: unfolded_bytes, upkeep: true, ..FoldState::default() };
         Arc::new(Self {
             queue: HandOff::new(options.queue_items, options.queue_bytes),
             options,
@@ -131,6 +138,7 @@ impl Shared {
             position: AtomicU64::new(last.0),
             folded: AtomicU64::new(meta.folded.0),
             counters: Counters::default(),
+            indexed: AtomicBool::new(meta.indexed),
             fold: Mutex::new(fold),
             bell: Condvar::new(),
             poison: OnceLock::new(),

@@ -33,7 +33,7 @@ pub(crate) struct Slices<'a> {
     limit: usize,
     /// Bytes in all slices.
     written: usize,
-    /// Bytes expected in all.
+    /// Bytes expected in all; 0: no part of a fold.
     total: usize,
 }
 
@@ -45,6 +45,11 @@ const GROWTH: f64 = 7.0;
 impl<'a> Slices<'a> {
     pub(crate) fn new(shared: &'a Shared, data: &'a Arc<Database>, total: usize) -> Self {
         Self { shared, data, open: None, bytes: 0, limit: 0, written: 0, total: total.max(1) }
+    }
+
+    /// A slice that is no part of a fold.
+    pub(crate) fn between_folds(shared: &'a Shared, data: &'a Arc<Database>) -> Self {
+        Self { shared, data, open: None, bytes: 0, limit: 0, written: 0, total: 0 }
     }
 
     /// Writes into the open slice, beginning one if there is none.
@@ -67,7 +72,7 @@ impl<'a> Slices<'a> {
 
     fn begin(&mut self) -> Result<(), FoldStop> {
         let shared = self.shared;
-        let fraction = self.written as f64 / self.total as f64;
+        let fraction = self.written as f64 / self.total.max(1) as f64;
         let freeze = shared.options.freeze_bytes() as f64;
         drop(shared.await_fold(Some(AHEAD_WAIT), |fold| {
             !fold.stop && !fold.urgent && (fold.active_bytes as f64 / freeze) < fraction - 0.1
@@ -96,6 +101,10 @@ impl<'a> Slices<'a> {
         txn.commit()?;
         self.shared.options.crash.reach(CrashPoint::AfterSlice);
         self.written += self.bytes;
+        if self.total == 0 {
+            self.shared.fold(|fold| fold.writing = false);
+            return Ok(());
+        }
         let fraction = (self.written as f64 / self.total as f64).min(1.0);
         let seconds = began.elapsed().as_secs_f64().max(1e-6);
         self.shared.fold(|fold| {

@@ -9,7 +9,7 @@ use stanchion_actors::{
 };
 
 /// Format of the files; a larger one is refused by name.
-pub const FILE_FORMAT: u32 = 1;
+pub const FILE_FORMAT: u32 = 2;
 /// Schema of framed rows whose body has one shape.
 pub(crate) const ROW_SCHEMA: u16 = 1;
 
@@ -22,9 +22,8 @@ pub(crate) const LOG: TableDefinition<'static, u64, &'static [u8]> = TableDefini
 const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
 const META_KEY: &str = "store";
 
-/// Every table of rows.
-pub(crate) const ALL: [Table; 6] =
-    [Table::Name, Table::Entity, Table::History, Table::Due, Table::Work, Table::Definition];
+/// Removed entities whose rows are not all removed yet: entity → nothing.
+pub(crate) const GONE: Rows = TableDefinition::new("gone");
 
 /// The table in the data file.
 pub(crate) const fn rows(table: Table) -> Rows {
@@ -40,6 +39,8 @@ pub(crate) const fn name(table: Table) -> &'static str {
         Table::Due => "due",
         Table::Work => "work",
         Table::Definition => "definition",
+        Table::Index => "index",
+        Table::Feed => "feed",
     }
 }
 
@@ -64,6 +65,16 @@ pub(crate) struct DataMeta {
     /// Next entity number.
     #[serde(rename = "n")]
     pub(crate) next_entity: u64,
+    /// Whether `index` holds every entity; false in a file of format 1 until it is built.
+    #[serde(rename = "x", default)]
+    pub(crate) indexed: bool,
+}
+
+impl DataMeta {
+    /// Whether the file has the table: what an older program wrote lacks the newer ones.
+    pub(crate) fn has(&self, table: Table) -> bool {
+        self.format >= 2 || !matches!(table, Table::Index | Table::Feed)
+    }
 }
 
 /// What the log knows of itself.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -236,6 +237,10 @@ impl Backends for FaultyDisk {
 
     fn sync_names(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn has(&self, _: &Path) -> bool {
+        false
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checking a closed store: every checksum, and that the tables say the same.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
@@ -11,19 +11,20 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use stanchion_actors::{
     ids::{EntityId, Name, Version},
     store::{
-        Checkpoint, DedupRecord, Effect, Head, History, InboxItem, OriginRecord, OutMessage, StoreError,
-        Table, Timer, key, unframe,
+        Checkpoint, DedupRecord, Effect, Head, History, InboxItem, OriginRecord, OutMessage, Parked,
+        StoreError, Table, Timer, key, parse_feed, unframe,
     },
 };
 
 use super::{
+    derived::Derived,
     memtable::version_of,
     open::{Inspected, Opener},
     open_error::OpenError,
     options::StoreOptions,
     pack::unpack,
     queries::parse_due,
-    tables::{ALL, corrupt, decode_row, hex, name, owned, read_error, rows},
+    tables::{DataMeta, corrupt, decode_row, hex, name, owned, read_error, rows},
     view::{Snapshot, View},
 };
 
@@ -53,7 +54,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    fn fault(&mut self, table: &'static str, key: &[u8], cause: impl ToString) {
+    pub(super) fn fault(&mut self, table: &'static str, key: &[u8], cause: impl ToString) {
         self.faults.push(Fault { table, key: hex(key), cause: cause.to_string() });
     }
 
@@ -64,7 +65,7 @@ impl VerifyReport {
         });
     }
 
-    fn take<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
         result.map_err(|error| self.error(error)).ok()
     }
 }
@@ -76,10 +77,8 @@ impl VerifyReport {
 pub fn verify(path: impl AsRef<Path>, options: &StoreOptions) -> Result<VerifyReport, OpenError> {
     let options = StoreOptions { must_exist: true, ..options.clone() };
     let path = path.as_ref();
-    let corrupt = |what: &str| OpenError::Corrupt { path: path.to_path_buf(), what: what.into() };
-    // redb trusts what it reads: damaged pages may end in a panic, which here is a finding.
-    let opened = catch_unwind(AssertUnwindSafe(|| Opener::new(path, &options).inspect()));
-    let Inspected { mut data, mem, .. } = opened.map_err(|_| corrupt("opening panicked"))??;
+    let opener = Opener::new(path, &options);
+    let Inspected { mut data, mem, gone, meta, last, .. } = opener.sheltered(|| opener.inspect())?;
     let mut report = VerifyReport::default();
     match catch_unwind(AssertUnwindSafe(|| data.check_integrity())) {
         Ok(Ok(true)) => {}
@@ -91,11 +90,11 @@ pub fn verify(path: impl AsRef<Path>, options: &StoreOptions) -> Result<VerifyRe
         return Ok(report);
     }
     let data = Arc::new(data);
-    let view = View::new(mem, data.clone(), None);
+    let view = View::new(mem, gone, data.clone(), None);
     let checked = catch_unwind(AssertUnwindSafe(|| {
-        let states = check_rows(&data, &mut report);
+        let states = check_rows(&data, &meta, &mut report);
         match view.snapshot() {
-            Ok(snapshot) => check_entities(&snapshot, &states, &mut report),
+            Ok(snapshot) => check_entities(&snapshot, &states, Derived::new(&meta, last), &mut report),
             Err(error) => report.error(error),
         }
     }));
@@ -106,9 +105,9 @@ pub fn verify(path: impl AsRef<Path>, options: &StoreOptions) -> Result<VerifyRe
 }
 
 /// Decodes every stored row; answers the entities that have a stored state.
-fn check_rows(data: &Database, report: &mut VerifyReport) -> Vec<EntityId> {
+fn check_rows(data: &Database, meta: &DataMeta, report: &mut VerifyReport) -> Vec<EntityId> {
     let mut states = Vec::new();
-    for table in ALL {
+    for table in Table::ALL.into_iter().filter(|table| meta.has(*table)) {
         let checked = (|| {
             let stored =
                 data.begin_read().map_err(read_error)?.open_table(rows(table)).map_err(read_error)?;
@@ -130,7 +129,10 @@ fn check_rows(data: &Database, report: &mut VerifyReport) -> Vec<EntityId> {
 /// Decodes one row; answers the entity whose state it is.
 fn check_row(table: Table, key: &[u8], value: &[u8]) -> Result<Option<EntityId>, StoreError> {
     match table {
-        Table::Name => decode_row::<EntityId>(table, key, value).map(drop)?,
+        Table::Name | Table::Index => decode_row::<EntityId>(table, key, value).map(drop)?,
+        Table::Feed => {
+            parse_feed(key, value).map_err(|e| corrupt(name(table), key, e))?;
+        }
         Table::Due => parse_due(key).map(drop)?,
         Table::Definition => {
             unframe(key, value).map_err(|e| corrupt(name(table), key, e))?;
@@ -168,6 +170,7 @@ fn check_tagged(table: Table, key: &[u8], value: &[u8]) -> Result<Option<EntityI
             decode_row::<(stanchion_actors::ids::Origin, OriginRecord)>(table, key, value)?;
         }
         (Table::Entity, Some(key::ANSWER)) => decode_row::<DedupRecord>(table, key, value).map(drop)?,
+        (Table::Entity, Some(key::PARKED)) => decode_row::<Parked>(table, key, value).map(drop)?,
         (Table::Entity, Some(key::TIMER)) => decode_row::<Timer>(table, key, value).map(drop)?,
         (Table::Work, Some(key::MESSAGE)) => decode_row::<OutMessage>(table, key, value).map(drop)?,
         (Table::Work, Some(key::INBOX)) => decode_row::<InboxItem>(table, key, value).map(drop)?,
@@ -180,7 +183,8 @@ fn check_tagged(table: Table, key: &[u8], value: &[u8]) -> Result<Option<EntityI
 /// Rows read at once.
 const PAGE: usize = 512;
 
-fn pages(
+/// Gives every row of a table to `each`.
+pub(super) fn pages(
     snapshot: &Snapshot,
     table: Table,
     report: &mut VerifyReport,
@@ -199,7 +203,8 @@ fn pages(
     }
 }
 
-fn check_entities(snapshot: &Snapshot, states: &[EntityId], report: &mut VerifyReport) {
+fn check_entities(snapshot: &Snapshot, states: &[EntityId], mut derived: Derived, report: &mut VerifyReport) {
+    derived.read_feed(snapshot, report);
     let mut named = HashSet::new();
     pages(snapshot, Table::Name, report, |report, key, value| {
         let Ok(entity) = decode_row::<EntityId>(Table::Name, key, value) else { return };
@@ -207,7 +212,7 @@ fn check_entities(snapshot: &Snapshot, states: &[EntityId], report: &mut VerifyR
         if !named.insert(entity) {
             report.fault(name(Table::Name), key, format!("entity {entity} has two names"));
         }
-        let checked = check_entity(snapshot, entity, key, report);
+        let checked = check_entity(snapshot, entity, key, &mut derived, report);
         report.take(checked);
     });
     for entity in states {
@@ -217,13 +222,14 @@ fn check_entities(snapshot: &Snapshot, states: &[EntityId], report: &mut VerifyR
             report.fault(name(Table::Entity), &key::checkpoint(*entity), "no name leads to this entity");
         }
     }
-    check_timers(snapshot, report);
+    derived.check(snapshot, report);
 }
 
 fn check_entity(
     snapshot: &Snapshot,
     entity: EntityId,
     name_key: &[u8],
+    derived: &mut Derived,
     report: &mut VerifyReport,
 ) -> Result<(), StoreError> {
     let Some(head) = snapshot.head(entity)? else {
@@ -236,13 +242,14 @@ fn check_entity(
     if key::name(own) != name_key {
         report.fault(name(Table::Name), name_key, format!("entity {entity} calls itself {own}"));
     }
+    derived.expect(entity, &head, report);
     let state = snapshot.checkpoint(entity)?;
     if let Some(state) = &state
         && crc32c::crc32c(&state.state) != state.head.state_crc
     {
         report.fault(name(Table::Entity), &key::checkpoint(entity), "the state is not what its head says");
     }
-    check_history(snapshot, entity, &head, state.as_ref(), report)
+    check_history(snapshot, entity, &head, state.as_ref(), derived, report)
 }
 
 fn check_history(
@@ -250,6 +257,7 @@ fn check_history(
     entity: EntityId,
     head: &Head,
     checkpoint: Option<&Checkpoint>,
+    derived: &Derived,
     report: &mut VerifyReport,
 ) -> Result<(), StoreError> {
     let state = version_of(checkpoint.map(|checkpoint| &checkpoint.head));
@@ -262,6 +270,7 @@ fn check_history(
         if entry.head.version != item.version {
             report.fault(name(Table::History), &key, format!("the entry has version {}", entry.head.version));
         }
+        derived.compare_entry(entity, &entry.head, report);
         if let Some(checkpoint) = checkpoint.filter(|checkpoint| checkpoint.head.version == item.version)
             && (entry.head != checkpoint.head || entry.change.state() != Some(&checkpoint.state))
         {
@@ -287,26 +296,4 @@ fn check_history(
         report.fault(name(Table::History), &key::history(entity, state), "the last entry is missing");
     }
     Ok(())
-}
-
-/// Timers of entities and rows by time are the same.
-fn check_timers(snapshot: &Snapshot, report: &mut VerifyReport) {
-    let mut of_entities = BTreeSet::new();
-    pages(snapshot, Table::Entity, report, |_, row_key, value| {
-        if row_key.get(8) != Some(&key::TIMER) {
-            return;
-        }
-        let entity = row_key.first_chunk().map(|entity| EntityId(u64::from_be_bytes(*entity)));
-        if let (Some(entity), Ok(timer)) = (entity, decode_row::<Timer>(Table::Entity, row_key, value)) {
-            of_entities.insert(key::due(timer.due, entity, &timer.id));
-        }
-    });
-    pages(snapshot, Table::Due, report, |report, key, _| {
-        if !of_entities.remove(key) {
-            report.fault(name(Table::Due), key, "no entity has this timer");
-        }
-    });
-    for key in of_entities {
-        report.fault(name(Table::Due), &key, "the timer has no row by time");
-    }
 }

@@ -1,6 +1,9 @@
 //! Merged reads: active generation over folding generation over the data file.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use bytes::Bytes;
 use redb::{Database, ReadTransaction, ReadableDatabase};
@@ -18,15 +21,36 @@ use super::{
 /// A generation that is shared with readers; only the active one is ever written.
 pub(crate) type SharedMem = Arc<RwLock<Mem>>;
 
+/// Removed entities.
+pub(crate) type Gone = Arc<BTreeSet<EntityId>>;
+
 /// What a read merges.
 #[derive(Debug)]
 pub(crate) struct Generations {
     pub(crate) active: SharedMem,
     pub(crate) folding: Option<SharedMem>,
+    /// Removed entities whose rows are still in the data file. Shared with readers, never written: replaced.
+    pub(crate) gone: Gone,
     /// `None` once the store is closed.
     pub(crate) data: Option<Arc<Database>>,
     /// As `data`.
     pub(crate) log: Option<Arc<Database>>,
+}
+
+impl Generations {
+    /// The folding generation is in the data file.
+    pub(crate) fn folded(&mut self) {
+        let Some(folding) = self.folding.take() else { return };
+        let mem = read_mem(&folding);
+        if !mem.purged.is_empty() {
+            Arc::make_mut(&mut self.gone).extend(mem.purged.iter().copied());
+        }
+    }
+
+    /// No row of the entity is left.
+    pub(crate) fn forget_gone(&mut self, entity: EntityId) {
+        Arc::make_mut(&mut self.gone).remove(&entity);
+    }
 }
 
 /// The present generations; changed by the writer (freeze) and the fold (done).
@@ -41,9 +65,14 @@ pub(crate) fn read_mem(mem: &RwLock<Mem>) -> RwLockReadGuard<'_, Mem> {
 }
 
 impl View {
-    pub(crate) fn new(active: Mem, data: Arc<Database>, log: Option<Arc<Database>>) -> Self {
+    pub(crate) fn new(
+        active: Mem,
+        gone: BTreeSet<EntityId>,
+        data: Arc<Database>,
+        log: Option<Arc<Database>>,
+    ) -> Self {
         let active = Arc::new(RwLock::new(active));
-        let gens = Generations { active, folding: None, data: Some(data), log };
+        let gens = Generations { active, folding: None, gone: Arc::new(gone), data: Some(data), log };
         Self { gens: RwLock::new(gens) }
     }
 
@@ -62,7 +91,8 @@ impl View {
         let gens = self.gens.read().unwrap_or_else(PoisonError::into_inner);
         let data = gens.data.as_ref().ok_or_else(|| StoreError::Fatal("the store is closed".into()))?;
         let txn = data.begin_read().map_err(read_error)?;
-        Ok(Snapshot { active: gens.active.clone(), folding: gens.folding.clone(), txn })
+        let (active, folding, gone) = (gens.active.clone(), gens.folding.clone(), gens.gone.clone());
+        Ok(Snapshot { active, folding, gone, txn })
     }
 
     /// The row, if memory alone can tell.
@@ -77,6 +107,7 @@ impl View {
 pub(crate) struct Snapshot {
     active: SharedMem,
     folding: Option<SharedMem>,
+    gone: Gone,
     txn: ReadTransaction,
 }
 
@@ -88,6 +119,12 @@ struct Overlay {
 }
 
 impl Snapshot {
+    /// What is in the data file alone.
+    pub(crate) fn of_file(data: &Database) -> Result<Self, StoreError> {
+        let txn = data.begin_read().map_err(read_error)?;
+        Ok(Self { active: SharedMem::default(), folding: None, gone: Gone::default(), txn })
+    }
+
     /// Generations, newest first.
     fn mems(&self) -> impl Iterator<Item = &SharedMem> {
         std::iter::once(&self.active).chain(self.folding.as_ref())
@@ -104,7 +141,7 @@ impl Snapshot {
                 return Err(Purged);
             }
         }
-        Ok(None)
+        if self.gone.contains(&entity) { Err(Purged) } else { Ok(None) }
     }
 
     fn stored(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -119,9 +156,12 @@ impl Snapshot {
             if let Some(found) = mem.rows(table).get(key) {
                 return Ok(found.clone());
             }
-            if removed(&mem, table, key) {
+            if removed(&mem.purged, table, key) {
                 return Ok(None);
             }
+        }
+        if is_gone(&self.gone, table, key) {
+            return Ok(None);
         }
         self.stored(table, key)
     }
@@ -184,6 +224,9 @@ impl Snapshot {
                 stored_below = None;
                 break;
             }
+        }
+        if self.gone.contains(&entity) {
+            stored_below = None;
         }
         let mut items = match stored_below {
             Some(below) if from < below => self.stored_history(entity, from, below, limit, keep)?,
@@ -254,7 +297,7 @@ impl Snapshot {
                 if overlay.bound.as_ref().is_some_and(|bound| key > bound) {
                     break;
                 }
-                if older_removed.is_some_and(|newer| removed(&read_mem(newer), table, key)) {
+                if older_removed.is_some_and(|newer| removed(&read_mem(newer).purged, table, key)) {
                     continue;
                 }
                 overlay.rows.entry(key.clone()).or_insert_with(|| value.clone());
@@ -309,7 +352,8 @@ impl Snapshot {
                 found.extend(value.map(|value| (over, value)));
                 continue;
             }
-            if !self.mems().any(|mem| removed(&read_mem(mem), table, key)) {
+            let in_memory = self.mems().any(|mem| removed(&read_mem(mem).purged, table, key));
+            if !in_memory && !is_gone(&self.gone, table, key) {
                 found.push((key.to_vec(), owned(value.value())));
             }
             next = stored.next().transpose().map_err(read_error)?;
@@ -326,10 +370,20 @@ impl Snapshot {
 /// The entity was removed: what lies below does not count.
 struct Purged;
 
-/// Whether the entity of the row was removed in this generation.
-fn removed(mem: &Mem, table: Table, key: &[u8]) -> bool {
-    if mem.purged.is_empty() || !matches!(table, Table::Entity | Table::Work | Table::History) {
-        return false;
+/// Whether the entity of the row is one of those removed in a generation.
+fn removed(purged: &HashSet<EntityId>, table: Table, key: &[u8]) -> bool {
+    !purged.is_empty() && owner(table, key).is_some_and(|entity| purged.contains(&entity))
+}
+
+/// Whether the entity of the stored row was removed, and the row waits to be.
+fn is_gone(gone: &BTreeSet<EntityId>, table: Table, key: &[u8]) -> bool {
+    !gone.is_empty() && owner(table, key).is_some_and(|entity| gone.contains(&entity))
+}
+
+/// The entity under whose number the row lies.
+fn owner(table: Table, key: &[u8]) -> Option<EntityId> {
+    if !matches!(table, Table::Entity | Table::Work | Table::History) {
+        return None;
     }
-    key.first_chunk::<8>().is_some_and(|entity| mem.purged.contains(&EntityId(u64::from_be_bytes(*entity))))
+    key.first_chunk::<8>().map(|entity| EntityId(u64::from_be_bytes(*entity)))
 }

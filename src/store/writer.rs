@@ -248,11 +248,15 @@ impl Writer {
             Some(head) => key::name(&head.name),
             None => snapshot.waiting_name(entity)?.map(|name| key::name(&name)).unwrap_or_default(),
         };
+        let index = match snapshot.head(entity)?.filter(|head| !head.status.is_empty()) {
+            Some(head) => key::index(&head.name, key::STATUS, &head.status),
+            None => Vec::new(),
+        };
         let due = snapshot.timers(entity)?.iter().map(|t| key::due(t.due, entity, &t.id)).collect::<Vec<_>>();
         self.owners.release(token);
         self.born.push(entity);
-        self.chunk.purge(entity, &name, &due);
-        Ok(self.other(LogRecord::Purge { entity, name, due }))
+        self.chunk.purge(entity, &name, &index, &due);
+        Ok(self.other(LogRecord::Purge { entity, name, index, due }))
     }
 
     /// Commits what is decided, makes it readable, answers.

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use stanchion_actors::{
@@ -65,6 +66,7 @@ pub struct Builder {
     waking: Waking,
     run_workers: Option<u32>,
     joins_cluster: bool,
+    keep_runs: Option<Duration>,
     intensity: Intensity,
     shards: usize,
     #[cfg(all(unix, feature = "control"))]
@@ -107,6 +109,7 @@ impl Builder {
             waking: Waking::All,
             run_workers: None,
             joins_cluster: false,
+            keep_runs: None,
             intensity: Intensity::default(),
             shards: 4,
             #[cfg(all(unix, feature = "control"))]
@@ -212,6 +215,12 @@ impl Builder {
     /// it has, instead of failing: a node that starts again takes its work up before it has joined.
     pub fn joins_cluster(mut self, joins: bool) -> Self {
         self.joins_cluster = joins;
+        self
+    }
+
+    /// Removes runs this long after they ended, a failed one as well, with their history; default: they are kept.
+    pub fn keep_ended_runs(mut self, keep: Duration) -> Self {
+        self.keep_runs = Some(keep);
         self
     }
 
@@ -369,6 +378,7 @@ impl Builder {
             intensity: self.intensity,
             definitions: Arc::clone(&definitions),
             awake: self.waking != Waking::Nobody,
+            keep_runs: self.keep_runs,
         };
         let root = tree::start(plan).await?;
         if self.waking == Waking::All {

@@ -2,6 +2,7 @@
 
 mod builder;
 mod distribute;
+mod feed;
 mod task_agents;
 mod tree;
 mod wake;
@@ -10,12 +11,12 @@ use std::{sync::Arc, time::Duration};
 
 use stanchion_actors::{
     agent::{Address, AddressError, Agent, EventSourced, Replies, Sourced, Transact},
-    entity::{Activities, EntityAddress},
+    entity::{Activities, EntityAddress, PurgeError, purge},
     env::Env,
     error::{CallFailure, Refusal},
     flags::Flags,
     health::{Health, Stats},
-    ids::{Name, NameError, Version},
+    ids::{Name, NameError, Position, Version},
     names::DurableNames,
     policies::{DurableBreakers, DurableBudgets, DurableLimiters},
     queue::{Queue, QueueError},
@@ -31,6 +32,7 @@ pub use self::builder::WrapStore;
 pub use self::{
     builder::{Builder, OpenError},
     distribute::{Aggregate, DistributeError, Distributed, Enough},
+    feed::{Fed, Feed, FeedError, FeedEvent},
     task_agents::TaskAgents,
 };
 
@@ -122,6 +124,27 @@ impl System {
     /// [`Refusal::UnknownKind`].
     pub fn entity(&self, name: &Name) -> Result<EntityAddress, Refusal> {
         EntityAddress::new(&self.env, name)
+    }
+
+    /// Entries of a kind with a feed (`Agent::FEED`), in the order of their commits, after a position that
+    /// [`Feed::position`] gave; `Position(0)`: from the beginning.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub fn feed(&self, kind: &str, after: Position) -> Result<Feed, FeedError> {
+        Feed::new(Arc::clone(&self.env), kind, after)
+    }
+
+    /// Removes an entity with all that is its own: state, rows, history, timers, remembered answers. Answers whether
+    /// there was one. Its rows leave the file in small steps afterwards. A removed name begins anew with its next command.
+    ///
+    /// # Errors
+    /// [`PurgeError::Busy`] while a run has not ended, or activities, messages or enqueued commands are on their way.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, the entity may still be removed.
+    pub async fn purge(&self, name: &Name) -> Result<bool, PurgeError> {
+        purge(&self.env, name).await
     }
 
     /// Runs commands to several agents in one commit: all or none.

@@ -4,7 +4,7 @@
 //! Root (rest_for_one) ─ Persistence ─ Runtime (one_for_one) ─┬ TaskSupervisor, Timers, Outbox
 //!                                                            ├ VolatileSupervisor
 //!                                                            ├ AgentSupervisor x N, WorkflowSupervisor x N
-//!                                                            ├ Coordinator, PolicyKeeper
+//!                                                            ├ Coordinator, PolicyKeeper, Retention
 //!                                                            └ TaskAgents ─ TaskAgent x N
 //! ```
 
@@ -15,7 +15,7 @@ use stanchion_actors::{
     env::Env,
     persistence::{PersistenceActor, PersistenceArgs, StoreOpener},
     policies::PolicyKeeperActor,
-    workflow::{CoordinatorActor, CoordinatorArgs, Definitions},
+    workflow::{CoordinatorActor, CoordinatorArgs, Definitions, RetentionActor, RetentionArgs},
 };
 use stanchion_supervisors::{
     ChildSpec, EntitySupervisorActor, EntitySupervisorArgs, Init, Intensity, Strategy, Supervisor,
@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) definitions: Arc<Definitions>,
     /// Whether timers fire and activities run.
     pub(super) awake: bool,
+    /// How long ended runs are kept; `None`: as long as the store.
+    pub(super) keep_runs: Option<Duration>,
 }
 
 impl Plan {
@@ -88,7 +90,11 @@ fn runtime(plan: &Arc<Plan>) -> SupervisorSpec {
     let coordinator = CoordinatorArgs { env: Arc::clone(env), definitions: Arc::clone(&plan.definitions) };
     let spec = spec.child(ChildSpec::actor("coordinator", move || (CoordinatorActor, coordinator.clone())));
     let keeper = Arc::clone(env);
-    let spec = spec.child(ChildSpec::actor("policies", move || (PolicyKeeperActor, Arc::clone(&keeper))));
+    let mut spec = spec.child(ChildSpec::actor("policies", move || (PolicyKeeperActor, Arc::clone(&keeper))));
+    if let Some(keep) = plan.keep_runs {
+        let args = RetentionArgs { env: Arc::clone(env), keep };
+        spec = spec.child(ChildSpec::actor("retention", move || (RetentionActor, args.clone())));
+    }
     let plan = Arc::clone(plan);
     let name = plan.env.actor_name(task_agents::SUPERVISOR);
     spec.child(Supervisor::child_spec(task_agents::SUPERVISOR, Some(name), move || {

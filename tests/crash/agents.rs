@@ -83,6 +83,7 @@ impl Account {
 
 impl Agent for Account {
     const KIND: &'static str = "account";
+    const FEED: bool = true;
     type Command = Move;
     type Reply = i64;
     type Rejection = NoMove;
@@ -131,6 +132,7 @@ pub(crate) struct Counter(pub(crate) u64);
 
 impl Agent for Counter {
     const KIND: &'static str = "counter";
+    const FEED: bool = true;
     type Command = ();
     type Reply = u64;
     type Rejection = Never;

@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use stanchion_actors::{
     ids::{EntityId, Name, Position, Timestamp, Version},
     store::{
-        Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded,
-        Outcome, Record, Refused, Store, StoreError, StoreStats, Token,
+        Activated, Caps, Completer, Created, Due, FeedFilter, FeedPage, HistoryPage, Incarnation, ListQuery,
+        Listed, Loaded, Outcome, Record, Refused, Store, StoreError, StoreStats, Token,
     },
 };
 use tokio::sync::oneshot;
@@ -113,6 +113,14 @@ impl Store for AckEarly {
         limit: usize,
     ) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
         self.inner.history(entity, from, limit)
+    }
+    fn feed(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<FeedPage, StoreError>> {
+        self.inner.feed(after, filter, limit)
     }
     fn list(&self, query: ListQuery, limit: usize) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
         self.inner.list(query, limit)

@@ -11,7 +11,9 @@
 use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use stanchion::documents::{Document, DocumentError, DocumentLimits, Format, ReadOptions, read};
+use stanchion::documents::{
+    Document, DocumentError, DocumentLimits, Format, MissingActivity, ReadOptions, read, read_for,
+};
 use stanchion_actors::workflow::definition::{FailurePolicy, Join};
 use std::io::Write;
 use std::path::PathBuf;
@@ -57,17 +59,167 @@ fn every_field_of_a_definition_is_read_from_yaml_and_from_json() {
 }
 
 #[test]
-fn an_unknown_field_is_refused_by_name_and_place() {
+fn an_unknown_field_is_refused_by_name_and_step() {
     let json = refusal(r#"{"name": "x", "steps": [{"id": "a", "activity": "noop", "need": []}]}"#);
-    assert!(json.starts_with("unknown field `need`") && json.contains("at line 1 column"), "{json}");
+    assert!(json.starts_with("step \"a\" has the unknown field need at steps[0]: use one of id, "), "{json}");
     let yaml = refusal("name: x\nsteps:\n  - id: a\n    activity: noop\n    need: []\n");
-    assert!(yaml.contains("need") && yaml.contains("at line 5"), "{yaml}");
+    assert_eq!(yaml, json);
     assert!(refusal("name: x\ntimeout: 3\nsteps: []\n").contains("timeout"));
+}
+
+/// The lines of a refusal.
+fn lines(text: &str) -> Vec<String> {
+    read_text(text).unwrap_err().lines().iter().map(ToString::to_string).collect()
+}
+
+/// The reader stopped at the first field of a wrong shape, and did not say whose it is.
+#[test]
+fn faults_of_shape_are_listed_with_their_steps_beside_all_others() {
+    let yaml = "name: x
+workers: many
+crash_loop: {max_crashes: -1}
+steps:
+  - {id: a, activity: noop, need: [], retry: {max_attempts: none, tries: 3}}
+  - {activity: noop, needs: [nobody]}
+  - {id: c, needs: {a: b}, join: any}
+  - just a text
+  - {id: e, activity: noop, when: [5], attempt_timeout_ms: 0}
+  - {id: f, activity: noop, compensation: {input: 1, undo: 2}, on_failure: shrug}
+  - {id: g, activity: noop, retry: {jitter: .inf}}
+  - {id: 7, activity: noop, needs: [a]}
+";
+    let expected = [
+        "the definition has crash_loop.max_crashes of the wrong shape (invalid value: integer `-1`) at its top level: use a whole number",
+        "the definition has workers of the wrong shape (invalid type: string \"many\") at its top level: use a whole number",
+        "step \"a\" has retry.max_attempts of the wrong shape (invalid type: string \"none\") at steps[0]: use a whole number",
+        "step \"a\" has the unknown field retry.tries at steps[0]",
+        "step \"a\" has the unknown field need at steps[0]",
+        "the step has no id at steps[1]: give it the field id",
+        "step \"steps[1]\" needs \"nobody\", which no step defines at steps[1]",
+        "step \"c\" has no activity at steps[2]: give it the field activity",
+        "step \"c\" has needs of the wrong shape (invalid type: map) at steps[2]: use a list",
+        "the step is \"just a text\" at steps[3]: use an object with named fields",
+        "step \"e\" has when of the wrong shape (invalid type: sequence) at steps[4]: use a string",
+        "step \"e\" attempt_timeout_ms is 0 at steps[4]",
+        "step \"f\" has no compensation.activity at steps[5]",
+        "step \"f\" has the unknown field compensation.undo at steps[5]",
+        "step \"f\" has on_failure of the wrong shape (unknown variant `shrug`) at steps[5]",
+        "step \"g\" has the number inf in retry.jitter at steps[6]: use a finite number",
+    ];
+    let found = lines(yaml);
+    for line in expected {
+        assert!(
+            found.iter().any(|found| found.starts_with(line)),
+            "{line}\nis not among\n{}",
+            found.join("\n")
+        );
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn numbers_that_json_does_not_have_are_told_of_their_step() {
+    let json = r#"{"name": "x", "steps": [{"id": "a", "activity": "noop", "input": {"x": [NaN]}},
+        {"id": "b", "activity": "noop", "retry": {"max_attempts": Infinity}, "needs": ["c"]}]}"#;
+    let found = lines(json);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert_eq!(found[0], "step \"a\" has the number NaN in input at steps[0]: use a finite number");
+    assert!(found[1].contains("step \"b\" has the number Infinity in retry.max_attempts"), "{found:#?}");
+    assert!(found[2].contains("needs \"c\""), "{found:#?}");
+    let yaml = lines("name: x\nsteps:\n  - {id: a, activity: noop, input: {x: [.nan]}}\n");
+    assert_eq!(yaml, [found[0].clone()]);
+    let open = refusal(r#"{"name": "x", "steps": [{"id": "a", "input": NaN, "activity": }]}"#);
+    assert!(open.contains("expected value at line 1"), "{open}");
+}
+
+/// A trace with these tasks.
+fn trace(specification: &str, execution: &str) -> String {
+    format!(
+        r#"{{"schemaVersion": "1.5", "workflow": {{"specification": {{"tasks": [{specification}]}},
+        "execution": {{"makespanInSeconds": NaN, "tasks": [{execution}]}}}}}}"#
+    )
+}
+
+/// Python's json.dumps writes NaN and Infinity.
+#[test]
+fn runtimes_that_are_not_finite_and_tasks_of_wrong_shapes_are_all_listed() {
+    let text = trace(
+        r#"{"id": "a"}, {"id": "b", "parents": "a"}, {"id": "c", "parents": [1, "a"]}, {"parents": []}, 7,
+        {"id": "d", "parents": ["nobody"]}, {"id": ["e"]}, {"id": "f", "parents": null}"#,
+        r#"{"id": "a", "runtimeInSeconds": NaN}, {"id": "b", "runtimeInSeconds": Infinity},
+        {"id": "c", "runtimeInSeconds": -Infinity}, {"id": "d", "runtimeInSeconds": {}}, {"runtimeInSeconds": 1},
+        {"id": "f", "runtimeInSeconds": 1e999}"#,
+    );
+    let expected = [
+        "its parents are \"a\" at task \"b\": use a list of the ids of tasks, each a text",
+        "among its parents is 1 at task \"c\": use a list of the ids of tasks, each a text",
+        "the task has no id at workflow.specification.tasks[3]: give it an id, as a text",
+        "the task is 7 at workflow.specification.tasks[4]: use an object with named fields",
+        "the id of the task is a list at workflow.specification.tasks[6]: give it an id, as a text",
+        "its parents are null at task \"f\": use a list of the ids of tasks, each a text",
+        "the task has no id at workflow.execution.tasks[4]: give it an id, as a text",
+        "its runtimeInSeconds is not finite: NaN at task \"a\": use seconds from 0 to ten years, as a number",
+        "its runtimeInSeconds is not finite: Infinity at task \"b\": use seconds from 0 to ten years, as a number",
+        "its runtimeInSeconds is not finite: -Infinity at task \"c\": use seconds from 0 to ten years, as a number",
+        "its runtimeInSeconds is an object at task \"d\": use seconds from 0 to ten years, as a number",
+        "its runtimeInSeconds is not finite: 1e999 at task \"f\": use seconds from 0 to ten years, as a number",
+        "its parent \"nobody\" is no task at task \"d\": name the id of a task",
+    ];
+    assert_eq!(lines(&text), expected);
+    let yaml = "schemaVersion: '1.5'\nworkflow:\n  specification: {tasks: [{id: a}, {id: b}]}\n  execution: {tasks: [{id: a, runtimeInSeconds: .nan}, {id: b, runtimeInSeconds: -.inf}]}\n";
+    let found = lines(yaml);
+    assert!(found.len() == 2 && found.iter().all(|line| line.contains("not finite")), "{found:#?}");
+    let sound = trace(r#"{"id": "a"}"#, r#"{"id": "a", "runtimeInSeconds": 1}"#);
+    assert!(read_text(&sound).is_ok(), "fields that are not used are not looked at");
+}
+
+#[test]
+fn ids_of_a_trace_are_verbatim_and_runtimes_end_at_ten_years() {
+    let one = |id: &str, seconds: &str| {
+        let id = Value::from(id);
+        trace(&format!(r#"{{"id": {id}}}"#), &format!(r#"{{"id": {id}, "runtimeInSeconds": {seconds}}}"#))
+    };
+    for id in [" a", "a ", "  a b  ", "a/b", &"i".repeat(1_024)] {
+        assert_eq!(read_text(&one(id, "1")).unwrap().definition().step_id(0), id);
+    }
+    for id in ["", " ", "a\u{200B}", "a\tb", &"i".repeat(1_025)] {
+        assert!(refusal(&one(id, "1")).contains("its id "), "{id:?}");
+    }
+    assert!(read_text(&one("a", "315360000")).is_ok());
+    assert!(refusal(&one("a", "315360001")).contains("its runtimeInSeconds is 315360001"));
+}
+
+#[test]
+fn activities_a_program_lacks_stand_beside_the_other_faults() {
+    let text = "name: x\nsteps:\n  - {id: a, activity: nope, needs: [b]}\n  - {id: b, activity: noop, tries: 1, compensation: {activity: nope}}\n";
+    let missing = |activity: &str| {
+        (activity == "nope").then(|| MissingActivity { what: "needs nope".into(), hint: "use noop".into() })
+    };
+    let error = read_for(text.as_bytes(), &ReadOptions::default(), &missing).unwrap_err();
+    let codes: Vec<_> = error.lines().iter().map(|line| line.code).collect();
+    assert_eq!(codes, ["activity", "definition", "activity"], "{error}");
+}
+
+/// The ids of a cycle of thousands, and the nearest of thousands of ids, took long and filled the screen.
+#[test]
+fn large_definitions_with_many_faults_are_refused_in_few_words() {
+    let mut round = String::from("name: x\nsteps:\n");
+    let mut lost = round.clone();
+    for n in 0..2_000 {
+        round.push_str(&format!("  - {{id: step-{n}, activity: noop, needs: [step-{}]}}\n", (n + 1) % 2_000));
+        lost.push_str(&format!("  - {{id: step-{n}, activity: noop, needs: [stop-{n}]}}\n"));
+    }
+    let found = lines(&round);
+    assert!(found.len() == 1 && found[0].len() < 400 && found[0].contains("more)"), "{found:?}");
+    let found = lines(&lost);
+    assert_eq!(found.len(), 2_000);
+    let suggested = found.iter().filter(|line| line.contains("did you mean")).count();
+    assert_eq!(suggested, 16, "looking for what was meant is bounded");
 }
 
 #[test]
 fn wrong_types_duplicate_keys_and_deep_nesting_are_refused() {
-    assert!(refusal(r#"{"name": "x", "steps": 3}"#).contains("invalid type"));
+    assert!(refusal(r#"{"name": "x", "steps": 3}"#).contains("has steps that are 3"));
     assert!(refusal(r#"{"name": "x", "name": "y", "steps": []}"#).contains("duplicate"));
     assert!(refusal("name: x\nname: y\nsteps: []\n").contains("duplicate"));
     let deep = format!(

@@ -28,6 +28,7 @@ mod errors;
 mod flags;
 mod health;
 mod history;
+mod limits;
 mod mailbox;
 mod names;
 mod outbox;
@@ -40,7 +41,10 @@ mod store_backup;
 #[cfg(feature = "testing")]
 mod store_conformance;
 #[cfg(feature = "testing")]
+mod store_derived;
+#[cfg(feature = "testing")]
 mod store_redb;
+mod store_system;
 mod task_agents;
 mod timers;
 #[cfg(feature = "tower")]

@@ -37,6 +37,7 @@ pub(crate) fn entry(name: &Name, version: u64, state: &[u8], history: History) -
         next_effect: version,
         state_crc: crc32c::crc32c(state),
         history,
+        feed: false,
     };
     Entry {
         head,
@@ -48,6 +49,7 @@ pub(crate) fn entry(name: &Name, version: u64, state: &[u8], history: History) -
         dedup: vec![],
         consumed: vec![],
         parked: Vec::new(),
+        status_before: None,
         cause: Default::default(),
     }
 }

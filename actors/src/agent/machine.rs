@@ -20,6 +20,7 @@ pub fn agent_kind<A: Agent + Sync>(options: EntityOptions) -> Kind {
         name: Arc::from(A::KIND),
         schema: A::VERSION,
         history: A::HISTORY,
+        feed: A::FEED,
         style: Style::State,
         is_run: false,
         options,

@@ -89,6 +89,8 @@ pub trait Agent: Clone + Default + Data {
     const VERSION: u16 = 1;
     /// How long old entries can be read back.
     const HISTORY: History = History::Last(1_000);
+    /// Whether its transitions have places in the feed, to be read in the order of their commits by `System::feed`.
+    const FEED: bool = false;
 
     /// What it is asked: one enum for the kind.
     type Command: Data;

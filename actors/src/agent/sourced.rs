@@ -38,6 +38,8 @@ pub trait EventSourced: Default + Data {
     const VERSION: u16 = 1;
     /// How long old entries can be read back.
     const HISTORY: History = History::Forever;
+    /// Whether its entries have places in the feed, as for agents.
+    const FEED: bool = false;
 
     /// What it is asked.
     type Command: Data;
@@ -102,6 +104,7 @@ where
         name: Arc::from(S::KIND),
         schema: S::VERSION,
         history: S::HISTORY,
+        feed: S::FEED,
         style: Style::Events,
         is_run: false,
         options,

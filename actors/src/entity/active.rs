@@ -16,6 +16,7 @@ use super::{
     machine::{Decided, Input, Machine, NotAccepted, Restored, Unreadable},
     mail::{Held, ReplyPort},
     pipeline::{Look, Pipeline},
+    purge::PurgeError,
     record::Draft,
     within::Within,
 };
@@ -206,6 +207,21 @@ impl Active {
         !self.effects.is_empty() || !self.returned.is_empty()
     }
 
+    /// Why the entity is not removed, if so.
+    pub(crate) fn in_the_way(&self) -> Option<PurgeError> {
+        if self.has_started() {
+            return Some(self.busy("has activities that have not ended"));
+        }
+        if self.cell.undelivered() > 0 {
+            return Some(self.busy("has messages that are not delivered yet"));
+        }
+        self.machine.may_be_removed().err().map(|why| self.busy(why))
+    }
+
+    pub(super) fn busy(&self, why: &'static str) -> PurgeError {
+        PurgeError::Busy { entity: self.cell.name().clone(), why }
+    }
+
     /// The outbox may forget this entity, which is about to sleep.
     pub(crate) fn say_goodbye(&self) {
         if self.offered {
@@ -254,7 +270,12 @@ impl Active {
                 }
                 Ok(Err(refused)) => {
                     self.panics = 0;
-                    return Err(DecideError::NotAccepted(refused));
+                    let refused = DecideError::NotAccepted(refused);
+                    return Err(if self.machine.is_sound() {
+                        refused
+                    } else {
+                        DecideError::Limit(refused.kind())
+                    });
                 }
                 Err(panic) if !self.machine.is_sound() => std::panic::resume_unwind(panic),
                 Err(panic) => {

@@ -11,6 +11,7 @@ use super::{
     machine::{Machine, Unreadable},
     mail::Item,
     msg::EntityMsg,
+    purge::{Purge, remove},
 };
 use crate::{
     env::Env,
@@ -98,8 +99,10 @@ impl EntityState {
         if self.active.is_none() && !self.activate().await {
             return;
         }
-        if let Err(broken) = self.work(myself) {
-            return self.give_up(broken);
+        match self.work(myself) {
+            Ok(None) => {}
+            Ok(Some(purge)) => return self.purge(purge).await,
+            Err(broken) => return self.give_up(broken),
         }
         if let Some(active) = &mut self.active
             && let Err(error) = active.offer_pending().await
@@ -108,8 +111,9 @@ impl EntityState {
         }
     }
 
-    fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<(), Broken> {
-        let Some(active) = &mut self.active else { return Ok(()) };
+    /// Handles what lies in the mailbox, up to a removal.
+    fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<Option<Purge>, Broken> {
+        let Some(active) = &mut self.active else { return Ok(None) };
         active.retry_planned = false;
         active.submit()?;
         let (mut waits, mut full) = (false, false);
@@ -124,12 +128,15 @@ impl EntityState {
                 break;
             }
             let Some(item) = self.cell.pop() else { break };
-            if matches!(item, Item::Prepare(_)) && !active.is_quiet() {
+            if matches!(item, Item::Prepare(_) | Item::Purge(_)) && !active.is_quiet() {
                 self.cell.unpop(item);
                 waits = true;
                 break;
             }
-            active.handle(item)?;
+            match item {
+                Item::Purge(purge) => return Ok(Some(purge)),
+                item => active.handle(item)?,
+            }
         }
         active.submit()?;
         active.perform_afters();
@@ -140,7 +147,32 @@ impl EntityState {
         if waits && !active.retry_planned {
             active.wake_when_quiet();
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Ends the activation and removes the entity; whatever waits in the mailbox finds it gone, and begins it anew.
+    async fn purge(&mut self, purge: Purge) {
+        let removed = match self.active.take() {
+            Some(active) => match active.in_the_way() {
+                Some(busy) => {
+                    self.active = Some(active);
+                    Err(busy)
+                }
+                None => {
+                    active.say_goodbye();
+                    let entity = active.token().entity;
+                    drop(active);
+                    let store = self.env.store().current();
+                    remove(store.as_ref(), self.cell.name(), entity, self.env.incarnation()).await
+                }
+            },
+            None => Ok(false),
+        };
+        if matches!(removed, Ok(true)) {
+            self.cell.publish_status(String::new());
+        }
+        purge.answer(removed);
+        self.cell.wake();
     }
 
     /// Takes the entity from the store. False: it is not available now; callers were answered.

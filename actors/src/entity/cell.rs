@@ -24,7 +24,7 @@ use super::{
     msg::{EntityMsg, Supervisors},
 };
 use crate::{
-    error::FailureKind,
+    error::{CallFailure, FailureKind},
     ids::{EntityId, Name, Position},
     store::InboxItem,
 };
@@ -193,7 +193,7 @@ impl EntityCell {
             let external: Vec<Item> = queues.external.drain(..).map(|(item, _permit)| item).collect();
             let (refused, kept): (VecDeque<Item>, VecDeque<Item>) = std::mem::take(&mut queues.internal)
                 .into_iter()
-                .partition(|item| matches!(item, Item::Messages(_) | Item::Prepare(_)));
+                .partition(|item| matches!(item, Item::Messages(_) | Item::Prepare(_) | Item::Purge(_)));
             queues.internal = kept;
             external.into_iter().chain(refused).collect()
         };
@@ -202,6 +202,10 @@ impl EntityCell {
                 Item::Call(call) => call.reply.answer(Err(why.clone())),
                 Item::Read(_, reply) => reply.answer(Err(why.clone())),
                 Item::Prepare(prepare) => prepare.refuse(0, why.clone()),
+                Item::Purge(purge) => {
+                    let (entity, kind) = (self.name().clone(), why.clone());
+                    purge.answer(Err(CallFailure { entity, id: None, kind }.into()));
+                }
                 Item::Messages(messages) | Item::Rest(_, messages) => {
                     messages.into_iter().for_each(|message| message.reply.answer(Err(why.clone())));
                 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    active::{Active, Broken, panic_text},
+    active::{Active, Broken, DecideError, panic_text},
     dedup::{Handled, Seen, fingerprint},
     machine::Input,
     mail::{Call, Item, ReadFn, ReplyPort},
@@ -48,6 +48,11 @@ impl Active {
             Item::CrashLooped(why) => self.handle_crash_loop(&why),
             Item::Continue => self.handle_continue(),
             Item::Prepare(prepare) => self.handle_prepare(prepare),
+            // Taken by the actor itself, which ends this activation for it.
+            Item::Purge(purge) => {
+                purge.answer(Err(self.busy("is at work")));
+                Ok(())
+            }
         }
     }
 
@@ -65,6 +70,10 @@ impl Active {
         let Some(reply) = self.answer_if_seen(&id, print, now, reply) else { return Ok(()) };
         let (decided, recorder) = match self.decide(&Input::Command(&payload), &cause, now) {
             Ok(decided) => decided,
+            Err(DecideError::Limit(kind)) => {
+                self.hold(self.version(), reply, Err(kind));
+                return self.undecided();
+            }
             Err(error) => {
                 self.hold(self.version(), reply, Err(error.kind()));
                 return Ok(());

@@ -239,8 +239,8 @@ pub trait Machine: Send {
         false
     }
 
-    /// Whether the state can be relied on after a panic in `decide`. A machine that decides on a copy is sound; one
-    /// that is not ends its actor, which reads the state anew.
+    /// Whether the state can be relied on after `decide` panicked or refused. A machine that decides on a copy is
+    /// sound; one that is not ends its actor, which reads the state anew.
     fn is_sound(&self) -> bool {
         true
     }
@@ -272,6 +272,14 @@ pub trait Machine: Send {
     /// Status word by which entities of the kind are listed; empty: none.
     fn status(&self) -> String {
         String::new()
+    }
+
+    /// Whether the entity may be removed as it is; never asked while activities or messages of it are on their way.
+    ///
+    /// # Errors
+    /// What is in the way, to follow its name.
+    fn may_be_removed(&self) -> Result<(), &'static str> {
+        Ok(())
     }
 
     /// Keys of private rows the machine needs back after an activation.
@@ -320,6 +328,8 @@ pub struct Kind {
     pub schema: u16,
     /// How long entries are kept.
     pub history: History,
+    /// Whether its entries have a place in the feed.
+    pub feed: bool,
     /// How changes are stored.
     pub style: Style,
     /// Whether its entities are workflow runs: under the workflow supervisors, parked when they crash too often.
@@ -352,6 +362,8 @@ pub struct EntityOptions {
     pub state_max_bytes: usize,
     /// Largest encoded command; default 1 MiB.
     pub command_max_bytes: usize,
+    /// Largest private row; default 1 MiB.
+    pub row_max_bytes: usize,
     /// Undelivered messages an entity may have; default 10 000.
     pub outbox_max: u64,
     /// Origins are forgotten when unused this long; default 24 h.
@@ -368,6 +380,7 @@ impl Default for EntityOptions {
             snapshot_every: 500,
             state_max_bytes: crate::store::STATE_MAX_BYTES,
             command_max_bytes: crate::store::ROW_MAX_BYTES,
+            row_max_bytes: crate::store::ROW_MAX_BYTES,
             outbox_max: 10_000,
             origin_ttl: Duration::from_secs(24 * 3600),
             poison_after: 3,

@@ -15,6 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     cell::EntityCell,
     machine::{Completion, Placing},
+    purge::Purge,
     session::Ticket,
     transact::Prepare,
 };
@@ -91,6 +92,8 @@ pub enum Item {
     Reoffer,
     /// A prepared part of a transaction.
     Prepare(Prepare),
+    /// Removes the entity.
+    Purge(Purge),
     /// The actor crashed too often.
     CrashLooped(String),
     /// A decision was cut: go on.
@@ -127,6 +130,7 @@ impl std::fmt::Debug for Item {
             Self::Delivered(_) => "Delivered",
             Self::Reoffer => "Reoffer",
             Self::Prepare(_) => "Prepare",
+            Self::Purge(_) => "Purge",
             Self::CrashLooped(_) => "CrashLooped",
             Self::Continue => "Continue",
         };

@@ -21,6 +21,7 @@ mod own;
 mod pipeline;
 mod policy;
 mod prepare;
+mod purge;
 mod record;
 mod session;
 mod timers;
@@ -44,6 +45,7 @@ pub use self::{
     msg::{EntityMsg, EntitySupervisorMsg, Supervisors},
     outbox::{OutboxActor, OutboxMsg, OutboxState},
     policy::{MAILBOX_CAPACITY_MAX, MailboxError, MailboxOptions, MailboxPolicy},
+    purge::{Purge, PurgeError, purge},
     session::{Session, Ticket},
     timers::{TimersActor, TimersMsg, TimersState},
     transact::{Prepare, TRANSACTION_MAX_COMMANDS, Transaction},

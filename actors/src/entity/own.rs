@@ -133,6 +133,11 @@ impl Active {
                 self.put_back_later(back, kind);
                 self.undecided()
             }
+            Err(DecideError::Limit(kind)) if self.is_parked_for(input) => {
+                // Taking the run up again would come to the same decision, for ever.
+                self.cell.push_crash_loop(&format!("what it decided cannot be recorded: {}", told(&kind)));
+                Err(Broken(FailureKind::Unavailable(Unavailable::Stopped)))
+            }
             Err(error) => {
                 if matches!(error, DecideError::Limit(_)) {
                     self.undecided().inspect_err(|_| self.cell.poison(print))?;
@@ -141,6 +146,12 @@ impl Active {
                 self.consume_only(draft, back, now)
             }
         }
+    }
+
+    /// Whether a decision on this input that may not be recorded parks the entity.
+    fn is_parked_for(&self, input: &Input<'_>) -> bool {
+        let parks = self.cell.kind().is_run && self.machine.decides_in_place();
+        parks && !matches!(input, Input::CrashLooped(_))
     }
 
     /// What was decided is not recorded: a machine that decided in place has to be read anew.
@@ -227,12 +238,16 @@ impl Active {
 }
 
 pub(super) fn parked(what: &str, payload: Bytes, kind: &FailureKind, now: Timestamp) -> Parked {
-    let why = match kind {
+    Parked { what: what.to_owned(), at: now, payload, why: told(kind) }
+}
+
+/// A failure in words.
+fn told(kind: &FailureKind) -> String {
+    match kind {
         FailureKind::Rejected(_) => "rejected by the handler".to_owned(),
         FailureKind::Refused(refusal) => refusal.to_string(),
         FailureKind::Unavailable(why) => why.to_string(),
         FailureKind::Unknown(why) => why.to_string(),
         FailureKind::Fatal(why) => why.clone(),
-    };
-    Parked { what: what.to_owned(), at: now, payload, why }
+    }
 }

@@ -58,13 +58,13 @@ fn check_recorded(recorder: &Recorder, payload_max: usize) -> Result<(), Failure
     }
     for timer in &recorder.timers {
         if let TimerRequest::Set(timer) = timer {
-            check("timer id", timer.id.len(), crate::ids::KEY_MAX_BYTES)?;
+            check("timer id", timer.id.len(), crate::ids::ROW_KEY_MAX_BYTES)?;
             check("timer", timer.payload.len(), payload_max)?;
         }
     }
     for effect in &recorder.effects {
         if let EffectRequest::Start { id, input, .. } = effect {
-            check("effect id", id.len(), crate::ids::KEY_MAX_BYTES)?;
+            check("effect id", id.len(), crate::ids::EFFECT_ID_MAX_BYTES)?;
             check("effect input", input.len(), payload_max)?;
         }
     }
@@ -114,12 +114,12 @@ impl Active {
             return Err(too_large("reply", decided.reply.len(), ROW_MAX_BYTES));
         }
         for row in &recorder.rows {
-            if row.key.is_empty() || row.key.len() > crate::ids::KEY_MAX_BYTES {
-                return Err(too_large("row key", row.key.len(), crate::ids::KEY_MAX_BYTES));
+            if row.key.is_empty() || row.key.len() > crate::ids::ROW_KEY_MAX_BYTES {
+                return Err(too_large("row key", row.key.len(), crate::ids::ROW_KEY_MAX_BYTES));
             }
             let bytes = row.value.as_ref().map_or(0, bytes::Bytes::len);
-            if bytes > ROW_MAX_BYTES {
-                return Err(too_large("row", bytes, ROW_MAX_BYTES));
+            if bytes > options.row_max_bytes {
+                return Err(too_large("row", bytes, options.row_max_bytes));
             }
         }
         check_recorded(recorder, options.command_max_bytes)?;
@@ -157,7 +157,9 @@ impl Active {
             dedup.splice(..0, self.forget.drain(..));
         }
         let status = self.machine.status();
-        if self.head.as_ref().is_some_and(|head| head.status != status) {
+        let status_before =
+            self.head.as_ref().filter(|head| head.status != status).map(|head| head.status.clone());
+        if status_before.is_some() {
             self.afters.push_back((version, After::Publish(status.clone())));
         }
         let head = Head {
@@ -171,6 +173,7 @@ impl Active {
             next_effect: recorder.next_effect,
             state_crc: self.state_crc(&change),
             history: self.cell.kind().history,
+            feed: self.cell.kind().feed,
         };
         Ok(Entry {
             head,
@@ -182,6 +185,7 @@ impl Active {
             dedup,
             consumed: draft.consumed,
             parked: draft.parked,
+            status_before,
             cause: draft.cause,
         })
     }

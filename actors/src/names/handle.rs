@@ -13,7 +13,7 @@ use crate::{
     agent::{Address, Agent},
     balance::InstanceId,
     env::Env,
-    ids::{KEY_MAX_BYTES, Name},
+    ids::Name,
     store::ListQuery,
 };
 
@@ -287,11 +287,14 @@ impl DurableNames {
     }
 }
 
+/// Longest key that holds a name as it is, in bytes.
+const SHOWN_MAX_BYTES: usize = 255;
+
 /// The key of the entity: the name as it is shown, or the digest of one that is too long for a key. What begins with
 /// `/` is a digest always, so that no name is taken for the digest of another.
 fn stored_key(key: &NameKey) -> String {
     let shown = key.to_string();
-    if shown.len() <= KEY_MAX_BYTES && !key.name().starts_with('/') {
+    if shown.len() <= SHOWN_MAX_BYTES && !key.name().starts_with('/') {
         return shown;
     }
     let digest = Sha256::digest(key.name().as_bytes());

@@ -35,6 +35,7 @@ pub fn queue_kind() -> Kind {
         name: Arc::from(QUEUE_KIND),
         schema: SCHEMA,
         history: History::None,
+        feed: false,
         style: Style::State,
         is_run: false,
         options,
@@ -102,6 +103,10 @@ impl Machine for QueueMachine {
 
     fn state(&self) -> &dyn Any {
         &self.partition
+    }
+
+    fn may_be_removed(&self) -> Result<(), &'static str> {
+        Err("is a queue, which is emptied by its own commands")
     }
 
     fn status(&self) -> String {

@@ -74,6 +74,15 @@ pub struct Head {
     /// How long entries are kept.
     #[serde(rename = "h")]
     pub history: History,
+    /// Whether the entry has a place in the feed. Stored, so that a replay gives the same feed whatever the kind
+    /// says today.
+    #[serde(rename = "fd", default, skip_serializing_if = "is_false")]
+    pub feed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The change an entry makes to the state.
@@ -219,7 +228,8 @@ pub enum EffectOp {
 /// An activity to run outside, at least once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effect {
-    /// Id within the entity, made when first recorded; with the entity's name it is the idempotency key.
+    /// Id within the entity, made when first recorded: at most 1029 bytes; with the entity's name it is the
+    /// idempotency key.
     #[serde(rename = "i")]
     pub id: String,
     /// Registered name of the activity.
@@ -362,6 +372,9 @@ pub struct Entry {
     /// Inputs that could not be handled.
     #[serde(rename = "z", default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<Parked>,
+    /// The status word before this entry, when the entry changed it: so projecting the index needs no read.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub status_before: Option<String>,
     /// Trace, correlation, causation.
     #[serde(rename = "c", default, skip_serializing_if = "Cause::is_empty")]
     pub cause: Cause,

@@ -5,6 +5,7 @@
 
 mod codec;
 mod entry;
+mod feed;
 pub mod memory;
 mod project;
 mod record;
@@ -23,7 +24,8 @@ pub use self::{
         EffectOp, Entry, Head, History, InboxItem, OriginRecord, OutMessage, Parked, ROW_MAX_BYTES, RowOp,
         STATE_MAX_BYTES, Timer, TimerOp,
     },
-    project::{Puts, Table, inbox_row, key, project},
+    feed::{FeedFilter, FeedItem, FeedPage, parse_feed},
+    project::{Puts, Table, inbox_row, key, project, status_row},
     record::{
         Activated, Chain, ChainError, Completer, Created, Due, Incarnation, Outcome, Record, Refused,
         RefusedWhy, StoreError, Token,
@@ -214,7 +216,18 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<HistoryPage, StoreError>>;
 
-    /// Lists entities by name, at most `limit`.
+    /// Entries of kinds with a feed after `after`, in the order of their commits, at most `limit`.
+    ///
+    /// # Guarantees
+    /// Who has read up to [`FeedPage::until`] has seen every entry that will ever be at or before it.
+    fn feed(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<FeedPage, StoreError>>;
+
+    /// Lists entities by name, at most `limit`; with a status, only those that have it are read.
     fn list(&self, query: ListQuery, limit: usize) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>>;
 
     /// Timers due up to `until`, after the row `after`, in order of time, at most `limit`.

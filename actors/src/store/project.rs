@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::{
     codec::{CodecError, encode_framed, frame},
-    entry::{Checkpoint, Consumed, DedupOp, EffectOp, Entry, History, TimerOp},
+    entry::{Checkpoint, Consumed, DedupOp, EffectOp, Entry, Head, History, TimerOp},
+    feed::feed_row,
 };
 use crate::ids::{EntityId, Position};
 
@@ -24,6 +25,24 @@ pub enum Table {
     Work = 4,
     /// content hash → definition.
     Definition = 5,
+    /// kind ‖ 00 ‖ attribute ‖ 00 ‖ value ‖ 00 ‖ key → entity.
+    Index = 6,
+    /// position → entity, version and kind of the entry committed there, for kinds with a feed.
+    Feed = 7,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 8] = [
+        Self::Name,
+        Self::Entity,
+        Self::History,
+        Self::Due,
+        Self::Work,
+        Self::Definition,
+        Self::Index,
+        Self::Feed,
+    ];
 }
 
 /// Receives the rows of an entry. Values come framed, except history, which is framed when packed.
@@ -145,6 +164,39 @@ pub mod key {
     pub fn effect(entity: EntityId, id: &str) -> Vec<u8> {
         tagged(entity, EFFECT, id.as_bytes())
     }
+    /// The attribute under which entities are indexed by status.
+    pub const STATUS: &str = "status";
+
+    /// Every entity of `kind` whose `attribute` has `value` starts with this; a 00 in the value is followed by FF,
+    /// which no key begins with.
+    #[must_use]
+    pub fn indexed(kind: &str, attribute: &str, value: &str) -> Vec<u8> {
+        let mut key = Vec::with_capacity(kind.len() + attribute.len() + value.len() + 3);
+        for part in [kind, attribute] {
+            key.extend_from_slice(part.as_bytes());
+            key.push(0);
+        }
+        for byte in value.bytes() {
+            key.push(byte);
+            if byte == 0 {
+                key.push(0xff);
+            }
+        }
+        key.push(0);
+        key
+    }
+    /// An index row's key: entities of one value follow each other by name.
+    #[must_use]
+    pub fn index(name: &Name, attribute: &str, value: &str) -> Vec<u8> {
+        let mut key = indexed(&name.kind, attribute, value);
+        key.extend_from_slice(name.key.as_bytes());
+        key
+    }
+    /// A feed row's key.
+    #[must_use]
+    pub fn feed(position: Position) -> Vec<u8> {
+        position.0.to_be_bytes().to_vec()
+    }
     /// A history row's key.
     #[must_use]
     pub fn history(entity: EntityId, version: Version) -> Vec<u8> {
@@ -174,10 +226,15 @@ fn put_value<T: serde::Serialize>(
 /// [`CodecError::Encode`] when a part does not encode; an entry that was itself encoded never gives it.
 pub fn project(
     entity: EntityId,
+    position: Position,
     entry: &Entry,
     encoded: &Bytes,
     puts: &mut impl Puts,
 ) -> Result<(), CodecError> {
+    if entry.head.feed {
+        let (key, value) = feed_row(position, entity, &entry.head);
+        puts.put(Table::Feed, key, value);
+    }
     if entry.head.version.0 == 1 {
         put_value(puts, Table::Name, key::name(&entry.head.name), &entity)?;
     }
@@ -201,8 +258,39 @@ pub fn project(
     for (n, parked) in (0..).zip(&entry.parked) {
         put_value(puts, Table::Entity, key::parked(entity, entry.head.version, n), parked)?;
     }
+    project_index(entity, entry, puts)?;
     project_work(entity, entry, puts)?;
     project_dedup(entity, entry, puts)
+}
+
+/// The status an entity is found by. An entry that did not change it has nothing to say.
+fn project_index(entity: EntityId, entry: &Entry, puts: &mut impl Puts) -> Result<(), CodecError> {
+    let head = &entry.head;
+    let before = match &entry.status_before {
+        Some(before) => before.as_str(),
+        None if head.version.0 == 1 => "",
+        None => return Ok(()),
+    };
+    if !before.is_empty() {
+        puts.delete(Table::Index, key::index(&head.name, key::STATUS, before));
+    }
+    if let Some((key, value)) = status_row(entity, head)? {
+        puts.put(Table::Index, key, value);
+    }
+    Ok(())
+}
+
+/// The index row of an entity by its status; `None` when it has no status.
+///
+/// # Errors
+/// [`CodecError::Encode`] never, in fact: a number encodes.
+pub fn status_row(entity: EntityId, head: &Head) -> Result<Option<(Vec<u8>, Vec<u8>)>, CodecError> {
+    if head.status.is_empty() {
+        return Ok(None);
+    }
+    let key = key::index(&head.name, key::STATUS, &head.status);
+    let value = encode_framed(&key, ROW_SCHEMA, &entity)?;
+    Ok(Some((key, value)))
 }
 
 fn project_work(entity: EntityId, entry: &Entry, puts: &mut impl Puts) -> Result<(), CodecError> {

@@ -40,6 +40,7 @@ pub fn head(name: &Name, version: u64) -> Head {
         next_effect: 1,
         state_crc: 0,
         history: History::Forever,
+        feed: false,
     }
 }
 
@@ -54,6 +55,7 @@ fn entry(head: Head, change: Change) -> Entry {
         dedup: Vec::new(),
         consumed: Vec::new(),
         parked: Vec::new(),
+        status_before: None,
         cause: Cause::default(),
     }
 }
@@ -171,9 +173,15 @@ pub trait EntryParts: Sized {
     /// Consumes an inbox command.
     #[must_use]
     fn consuming_inbox(self, position: Position) -> Self;
-    /// Sets the status word.
+    /// Sets the status word of a first entry.
     #[must_use]
     fn with_status(self, status: &str) -> Self;
+    /// Changes the status word that an earlier entry set.
+    #[must_use]
+    fn with_status_after(self, before: &str, status: &str) -> Self;
+    /// Gives the entry a place in the feed.
+    #[must_use]
+    fn fed(self) -> Self;
     /// Sets how long entries are kept.
     #[must_use]
     fn keeping(self, history: History) -> Self;
@@ -254,6 +262,17 @@ impl EntryParts for Entry {
 
     fn with_status(mut self, status: &str) -> Self {
         self.head.status = status.into();
+        self
+    }
+
+    fn with_status_after(mut self, before: &str, status: &str) -> Self {
+        self.head.status = status.into();
+        self.status_before = (before != status).then(|| before.to_owned());
+        self
+    }
+
+    fn fed(mut self) -> Self {
+        self.head.feed = true;
         self
     }
 

@@ -12,8 +12,9 @@ use super::rig::{Check, StoreFactory};
 use crate::{
     ids::{EntityId, Name, Position, Timestamp, Version},
     store::{
-        Activated, Caps, Chain, Completer, Created, Due, Entry, HistoryPage, Incarnation, ListQuery, Listed,
-        Loaded, Outcome, Record, Refused, Store, StoreError, StoreStats, Token,
+        Activated, Caps, Chain, Completer, Created, Due, Entry, FeedFilter, FeedPage, HistoryPage,
+        Incarnation, ListQuery, Listed, Loaded, Outcome, Record, Refused, Store, StoreError, StoreStats,
+        Token,
     },
 };
 
@@ -60,10 +61,24 @@ pub enum Mutation {
     ForgetsPurges,
     /// History says it is whole although it begins later.
     HidesTruncation,
+    /// Entries get no place in the feed.
+    ForgetsFeed,
+    /// The feed begins again at the start.
+    RepeatsFeed,
+    /// The feed holds every kind, whatever is asked.
+    MixesFeed,
+    /// The feed ends later than what it has shown.
+    OverrunsFeed,
+    /// The feed goes on behind what it has shown last.
+    StallsFeed,
+    /// Entities are still found by the status they had before.
+    KeepsOldStatus,
+    /// Entities are found by the first status they had.
+    ForgetsNewStatus,
 }
 
 /// Every mutation.
-pub const MUTATIONS: [Mutation; 20] = [
+pub const MUTATIONS: [Mutation; 27] = [
     Mutation::ForgetsRows,
     Mutation::ForgetsDeletes,
     Mutation::ForgetsTimers,
@@ -84,6 +99,13 @@ pub const MUTATIONS: [Mutation; 20] = [
     Mutation::NeverRaises,
     Mutation::ForgetsPurges,
     Mutation::HidesTruncation,
+    Mutation::ForgetsFeed,
+    Mutation::RepeatsFeed,
+    Mutation::MixesFeed,
+    Mutation::OverrunsFeed,
+    Mutation::StallsFeed,
+    Mutation::KeepsOldStatus,
+    Mutation::ForgetsNewStatus,
 ];
 
 /// Makes wrong stores of right ones.
@@ -202,6 +224,11 @@ impl Mutant {
                 Mutation::ForgetsConsuming => entry.consumed.clear(),
                 Mutation::ForgetsEffects => entry.effects.clear(),
                 Mutation::ForgetsAnswers => entry.dedup.clear(),
+                Mutation::ForgetsFeed => entry.head.feed = false,
+                Mutation::KeepsOldStatus => {
+                    entry.status_before = entry.status_before.take().map(|_| String::new());
+                }
+                Mutation::ForgetsNewStatus => entry.status_before = None,
                 _ => return chain.clone(),
             }
             if spoilt.push(entry).is_err() {
@@ -323,6 +350,28 @@ impl Store for Mutant {
                 }
                 page => Ok(page),
             }
+        }
+        .boxed()
+    }
+
+    fn feed(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<FeedPage, StoreError>> {
+        let mutation = self.mutation;
+        let from = if mutation == Mutation::RepeatsFeed { Position(0) } else { after };
+        let filter = if mutation == Mutation::MixesFeed { FeedFilter::default() } else { filter };
+        let read = self.inner.feed(from, filter, self.more(limit));
+        async move {
+            let mut page = read.await?;
+            match mutation {
+                Mutation::OverrunsFeed => page.until = page.until.next(),
+                Mutation::StallsFeed => page.until = Position(page.until.0.saturating_sub(1)),
+                _ => {}
+            }
+            Ok(page)
         }
         .boxed()
     }

@@ -4,14 +4,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    definition::DefinitionHash,
-    run::{RunRejection, RunStatus},
+    definition::{DefinitionHash, is_invisible},
+    run::{RunRejection, RunStatus, check_levels},
 };
+use crate::{error::Refusal, store::encode};
 
 /// Kind of the entities that are workflow runs.
 pub const RUN_KIND: &str = "run";
-/// Longest run id, in bytes.
-pub const RUN_ID_MAX_BYTES: usize = 128;
+/// Longest run id, in characters.
+pub const RUN_ID_MAX_CHARS: usize = 128;
+
+/// Largest input of a run, as it is stored: MessagePack, where short fractions take up to three times their text.
+pub const RUN_INPUT_MAX_BYTES: usize = 2 << 20;
 
 /// A command to a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,16 +135,28 @@ impl From<RunRejection> for RunRefusal {
     }
 }
 
-/// Checks the id of a run: 1..=128 bytes of visible characters without `/`.
+/// Checks the size of the input of a run, as it is stored: at most [`RUN_INPUT_MAX_BYTES`], and 500 levels inside each
+/// other.
+///
+/// # Errors
+/// [`Refusal::TooLarge`]: its size; [`Refusal::Malformed`]: it nests too deep.
+pub fn check_run_input(input: &Value) -> Result<(), Refusal> {
+    check_levels(input).map_err(Refusal::Malformed)?;
+    let bytes = encode(input).map_err(|error| Refusal::Malformed(error.to_string()))?.len();
+    if bytes > RUN_INPUT_MAX_BYTES {
+        return Err(Refusal::TooLarge { what: "input".to_owned(), bytes, limit: RUN_INPUT_MAX_BYTES });
+    }
+    Ok(())
+}
+
+/// Checks the id of a run: 1..=128 visible characters without `/`.
 ///
 /// # Errors
 /// What would be right.
 pub fn check_run_id(id: &str) -> Result<(), String> {
-    let visible = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
-    if id.is_empty() || id.len() > RUN_ID_MAX_BYTES || !id.chars().all(visible) {
-        return Err(format!(
-            "run id {id:?} is no id: use 1..={RUN_ID_MAX_BYTES} visible characters without '/'"
-        ));
+    let visible = |c: char| !is_invisible(c) && c != ' ' && c != '/';
+    if (1..=RUN_ID_MAX_CHARS).contains(&id.chars().count()) && id.chars().all(visible) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("run id {id:?} is no id: use 1..={RUN_ID_MAX_CHARS} visible characters without '/'"))
 }

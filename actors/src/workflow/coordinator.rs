@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    command::{RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id},
+    command::{RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id, check_run_input},
     definition::ValidDefinition,
     reader::ReadError,
     registry::{DefinitionError, Definitions},
@@ -210,6 +210,7 @@ struct Desk {
 impl Desk {
     async fn start(&self, start: StartRun) -> Result<Started, RunError> {
         check_run_id(&start.id).map_err(RunError::BadId)?;
+        check_run_input(&start.input).map_err(|why| failed(&start.id, FailureKind::Refused(why)))?;
         let hash = start.definition.hash();
         let card = RunCard {
             hash: hash.as_bytes().to_vec(),

@@ -7,10 +7,10 @@ use std::{any::Any, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    command::{RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply},
+    command::{RUN_INPUT_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply},
     definition::{DefinitionHash, ValidDefinition},
     registry::Definitions,
-    run::{AttemptId, OutputRow, RunEvent, RunInput, RunState, TimerId},
+    run::{AttemptId, OutputRow, RunEvent, RunInput, RunState, TimerId, UNDO},
 };
 use crate::{
     entity::{
@@ -26,12 +26,12 @@ use crate::{
 pub(crate) const CARD_ROW: &[u8] = b"card";
 /// Key of the row of the run's output.
 pub(crate) const OUTPUT_ROW: &[u8] = b"output";
+/// Most bytes of a card, and of the command that brings it, beside the run's input: above all its definition's name.
+const CARD_MAX_BYTES: usize = 4 * 1_024;
 /// Schema version of runs.
 const SCHEMA: u16 = 1;
 /// Id of the timer by which a decision that was cut goes on.
 const CONTINUE: &str = "continue";
-/// Ending of the effect id of a compensation.
-const UNDO: &str = "/undo";
 
 /// Key of the row of a step's output.
 pub(crate) fn step_row(step: u32) -> Bytes {
@@ -44,11 +44,17 @@ pub(crate) fn step_row(step: u32) -> Bytes {
 /// that is not taken up starts nothing; it notes that whoever takes it up has to.
 #[must_use]
 pub fn run_kind(definitions: Arc<Definitions>, workers: Option<u32>, waking: Waking) -> Kind {
-    let options = EntityOptions { state_max_bytes: ROW_MAX_BYTES, ..EntityOptions::default() };
+    let options = EntityOptions {
+        state_max_bytes: ROW_MAX_BYTES,
+        row_max_bytes: RUN_INPUT_MAX_BYTES + CARD_MAX_BYTES,
+        command_max_bytes: RUN_INPUT_MAX_BYTES + CARD_MAX_BYTES,
+        ..EntityOptions::default()
+    };
     Kind {
         name: Arc::from(RUN_KIND),
         schema: SCHEMA,
         history: History::Forever,
+        feed: false,
         style: Style::Events,
         is_run: true,
         options,
@@ -75,7 +81,7 @@ struct RunMachine {
     held: bool,
     card: Option<RunCard>,
     run: Option<LiveRun>,
-    /// False while the engine moves: a panic then leaves the state between two events.
+    /// False while the engine moves: a panic, or a fact that does not encode, leaves the state between two events.
     sound: bool,
 }
 
@@ -175,6 +181,11 @@ impl Machine for RunMachine {
 
     fn state(&self) -> &dyn Any {
         &self.run
+    }
+
+    fn may_be_removed(&self) -> Result<(), &'static str> {
+        let ended = self.run.as_ref().is_none_or(|run| run.state.status().is_terminal());
+        if ended { Ok(()) } else { Err("has not ended: cancel it first") }
     }
 
     fn status(&self) -> String {
@@ -286,10 +297,10 @@ impl RunMachine {
         let now = recorder.now().0;
         run.state.hold(self.held);
         let decision = run.state.advance(&run.definition, input, now, &mut || draw(recorder));
-        self.sound = true;
         let decision = match decision {
             Ok(decision) => decision,
             Err(rejection) => {
+                self.sound = true;
                 if start {
                     (self.run, self.card) = (None, None);
                 }
@@ -302,6 +313,7 @@ impl RunMachine {
         }
         let reply = Bytes::from(encoded(&RunReply::new(run.state.status(), false))?);
         if decision.events.is_empty() && decision.effects.is_empty() && decision.rows.is_empty() {
+            self.sound = true;
             return Ok(Decided { change: None, reply, more: false });
         }
         let definition = Arc::clone(&run.definition);
@@ -315,6 +327,7 @@ impl RunMachine {
             recorder.timer(TimerRequest::Clear(CONTINUE.to_owned()));
         }
         let events = record::record(&definition, decision, ended, recorder)?;
+        self.sound = true;
         Ok(Decided { change: Some(Change::Events { events, snapshot: None }), reply, more })
     }
 }

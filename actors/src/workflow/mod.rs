@@ -17,12 +17,16 @@ pub mod graph;
 mod machine;
 mod reader;
 mod registry;
+mod retention;
 pub mod run;
 pub mod template;
 mod workflows;
 
 pub use crate::resilience::retry::{Jitter, RetryPolicy};
-pub use command::{RUN_ID_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id};
+pub use command::{
+    RUN_ID_MAX_CHARS, RUN_INPUT_MAX_BYTES, RUN_KIND, RunCard, RunCommand, RunRefusal, RunReply, check_run_id,
+    check_run_input,
+};
 pub use coordinator::{
     CoordinatorActor, CoordinatorArgs, CoordinatorMsg, CoordinatorState, RunError, StartRun, Started,
 };
@@ -30,6 +34,7 @@ pub use definition::{Definition, DefinitionFaults, Step, ValidDefinition};
 pub use machine::{LiveRun, run_kind};
 pub use reader::{ReadError, StoredRun, run_ids};
 pub use registry::{DEFINITION_MAX_BYTES, DefinitionError, Definitions};
+pub use retention::{RetentionActor, RetentionArgs, RetentionMsg, RetentionState};
 pub use run::{
     Decision, Failure, RunEffect, RunEvent, RunInput, RunRejection, RunState, RunStatus, WaitingFor,
 };

@@ -2,11 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use stanchion::{activities::AllowedHosts, balance::Strategy, control::Request, documents::Format};
 
 use super::{
+    examples::with_examples,
     fault::Fault,
     policy_args::{BreakerCommand, LimiterCommand},
     queue_args::{DeadCommand, JobCommand, QueueCommand},
@@ -135,6 +136,8 @@ pub(crate) enum Command {
     Backup(CopyArgs),
     /// Make the store from a backup
     Restore(CopyArgs),
+    /// Rewrite a store that nobody holds without the place that removed rows have left
+    Compact,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -167,6 +170,21 @@ pub(crate) enum EntityCommand {
         #[arg(long, value_name = "VERSION")]
         at: Option<u64>,
     },
+    /// Remove an entity, or a run that has ended, with its history
+    Purge {
+        /// Kind and key
+        #[arg(value_name = "KIND/KEY")]
+        name: String,
+    },
+}
+
+/// The kind and key that a word names.
+fn entity(name: &str) -> Result<(String, String), Fault> {
+    let Some((kind, key)) = name.split_once('/') else {
+        let what = format!("{name:?} names no entity");
+        return Err(Fault::usage(&what, "KIND/KEY", "give kind and key, such as counter/visits"));
+    };
+    Ok((kind.to_owned(), key.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]
@@ -294,13 +312,20 @@ pub(crate) struct RunArgs {
     pub(crate) allow_hosts: Vec<String>,
 }
 
+/// Everything that can be typed.
+pub(crate) fn command() -> clap::Command {
+    with_examples(Cli::command())
+}
+
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(words)
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 pub(crate) fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "stanchion", &mut text);
+    clap_complete::generate(shell, &mut command(), "stanchion", &mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
 
@@ -321,8 +346,8 @@ fn host(text: &str) -> Result<String, String> {
     AllowedHosts::parse([text]).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Longest time that can be given: ten years.
-const TIME_MAX_S: f64 = 3_652.0 * 24.0 * 3_600.0;
+/// Longest time that can be given: ten years of 365 days.
+const TIME_MAX_S: f64 = 3_650.0 * 24.0 * 3_600.0;
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -349,6 +374,7 @@ impl Command {
             Self::Work(_)
                 | Self::Verify
                 | Self::Restore(_)
+                | Self::Compact
                 | Self::Completions { .. }
                 | Self::Node(NodeCommand::Start(_))
         )
@@ -366,11 +392,12 @@ impl Command {
             Self::Retry { run, step } => Request::Retry { run, step },
             Self::Entity(EntityCommand::Ls { kind }) => Request::EntityList { kind },
             Self::Entity(EntityCommand::Show { name, at }) => {
-                let Some((kind, key)) = name.split_once('/') else {
-                    let what = format!("{name:?} names no entity");
-                    return Err(Fault::usage(&what, "KIND/KEY", "give kind and key, such as counter/visits"));
-                };
-                Request::EntityShow { kind: kind.to_owned(), key: key.to_owned(), at }
+                let (kind, key) = entity(&name)?;
+                Request::EntityShow { kind, key, at }
+            }
+            Self::Entity(EntityCommand::Purge { name }) => {
+                let (kind, key) = entity(&name)?;
+                Request::EntityPurge { kind, key }
             }
             Self::Name(NameCommand::Ls { namespace }) => Request::NameList { namespace },
             Self::Name(NameCommand::Show { name }) => Request::NameShow { name },
@@ -400,6 +427,7 @@ impl Command {
             | Self::Work(_)
             | Self::Verify
             | Self::Restore(_)
+            | Self::Compact
             | Self::Completions { .. } => {
                 return Ok(Vec::new());
             }
@@ -409,14 +437,13 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn the_words_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

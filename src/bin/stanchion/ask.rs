@@ -6,7 +6,7 @@ use stanchion::{
     System,
     control::{ClientError, Desk, Problem, Request, Stop, answer, ask},
     port::Store,
-    store::{OpenError, RedbStore, StoreOptions},
+    store::{Backends, FileBackends, OpenError, RedbStore, StoreOptions},
     workflow::RunStatus,
 };
 
@@ -27,6 +27,7 @@ pub(crate) async fn execute(db: &Path, requests: Vec<Request>, out: &mut Out) ->
     let mut options = StoreOptions::default();
     if let Some(first) = left.peek() {
         out.shows(how(first));
+        refuse_own_store(db, first)?;
         if !db.exists() && !first.makes_store() {
             return Err(missing(db).into());
         }
@@ -42,6 +43,12 @@ pub(crate) async fn execute(db: &Path, requests: Vec<Request>, out: &mut Out) ->
             }
             Err(ClientError::Gone(_)) => return out.end(0),
             Err(ClientError::NobodyListens) => {}
+            // Its process ended over it, and nothing was told: the store can be asked.
+            Err(ClientError::Frame(_)) if request.only_reads() && !out.has_told() && tries < TRIES => {
+                tokio::time::sleep(PAUSE).await;
+                tries += 1;
+                continue;
+            }
             Err(error) => return Err(broken(error).into()),
         }
         match RedbStore::open(db, options.clone()) {
@@ -54,6 +61,17 @@ pub(crate) async fn execute(db: &Path, requests: Vec<Request>, out: &mut Out) ->
     out.end(0)
 }
 
+/// A copy in place of the store it is taken from would leave neither.
+fn refuse_own_store(db: &Path, request: &Request) -> Result<(), Problem> {
+    match request {
+        Request::Backup { to, .. } if FileBackends::new(db.to_path_buf()).has(Path::new(to)) => {
+            let hint = "choose another path";
+            Err(Problem::rejected("backup.own_store", "it is the store itself", to.as_str(), hint))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn how(request: &Request) -> Human {
     match request {
         Request::OnNode { request, .. } => how(request),
@@ -64,6 +82,7 @@ fn how(request: &Request) -> Human {
         Request::Show { .. } => Human::Show,
         Request::EntityList { .. } => Human::Entities(false),
         Request::EntityShow { .. } => Human::State,
+        Request::EntityPurge { .. } => Human::Purged,
         Request::Pause { .. } | Request::Resume { .. } | Request::Cancel { .. } | Request::Retry { .. } => {
             Human::Told
         }

@@ -7,7 +7,7 @@ use stanchion::{
     OpenError,
     control::Problem,
     documents::DocumentError,
-    store::{OpenError as StoreOpenError, RestoreError},
+    store::{CompactError, OpenError as StoreOpenError, RestoreError},
 };
 
 /// Exit code of bad usage or input.
@@ -90,6 +90,20 @@ impl Fault {
         store_problem(error, db).into()
     }
 
+    pub(crate) fn of_compact(error: &CompactError, db: &Path) -> Self {
+        let hint = "nothing was changed: free the disk or check the store with \"stanchion verify\"";
+        match error {
+            CompactError::Open(StoreOpenError::Locked { .. }) => {
+                let hint = "stop what holds it first";
+                Problem::fatal("store.locked", error.to_string(), db.display().to_string(), hint).into()
+            }
+            CompactError::Open(error) => Self::of_store(error, db),
+            other => {
+                Problem::fatal("compact.failed", other.to_string(), db.display().to_string(), hint).into()
+            }
+        }
+    }
+
     pub(crate) fn of_restore(error: &RestoreError, db: &Path) -> Self {
         let problem = |code: &str, what: &dyn ToString, place: &Path, hint: &str| {
             Problem::rejected(code, what.to_string(), place.display().to_string(), hint)
@@ -166,6 +180,10 @@ fn store_problem(error: &StoreOpenError, db: &Path) -> Problem {
             ),
             "use a newer stanchion",
         ),
+        StoreOpenError::Corrupt { .. } if stanchion::store::is_backup(db) => {
+            let hint = "make a store of it with \"stanchion restore\"";
+            Problem::rejected("store.is_backup", "it is a backup", place.as_str(), hint)
+        }
         StoreOpenError::Corrupt { what, .. } => {
             fatal("store.corrupt", format!("the store is corrupt ({what})"), "restore a backup")
         }

@@ -30,6 +30,16 @@ pub(crate) fn verify(db: &Path, out: &mut Out) -> Result<u8, Fault> {
     }
 }
 
+pub(crate) fn compact(db: &Path, out: &mut Out) -> Result<u8, Fault> {
+    out.shows(Human::Compacted);
+    let done = stanchion::store::compact(db, &StoreOptions::default());
+    let done = done.map_err(|error| Fault::of_compact(&error, db))?;
+    out.line(&json!({
+        "file": db.display().to_string(), "bytes": done.after, "bytes_before": done.before, "rows": done.rows,
+    }))?;
+    out.end(0)
+}
+
 /// A backup is no store by itself, for its checksums lie behind the data: it is checked as what would be restored
 /// from it. `None`: it is no backup.
 fn verify_backup(file: &Path) -> Result<Option<VerifyReport>, Fault> {

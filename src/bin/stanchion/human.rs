@@ -27,6 +27,10 @@ pub(crate) enum Human {
     Result,
     /// A copy that was made.
     Copy,
+    /// What compacting came to.
+    Compacted,
+    /// An entity that was removed.
+    Purged,
     /// What a check found.
     Verify,
     /// Breakers, one a row; a head comes before the first.
@@ -96,6 +100,10 @@ impl Human {
             Self::Told => format!("{} is {}", text("run_id"), text("status")),
             Self::Result => result(value),
             Self::Copy => format!("{} ({} bytes)", text("file"), text("bytes")),
+            Self::Compacted => {
+                format!("{}: {} bytes, {} before", text("file"), text("bytes"), text("bytes_before"))
+            }
+            Self::Purged => format!("{}/{} is removed", text("kind"), text("key")),
             Self::Verify => verify(value),
             other => return other.show_work(line, value),
         })

@@ -2,15 +2,42 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use stanchion::activities::Launcher;
+use stanchion::{
+    Builder,
+    activities::{Launcher, Shell},
+};
 
 /// The hidden first word.
 const WORD: &str = "__launch";
 /// As shells do it: the command was not found or could not be run.
 const NOT_RUN: u8 = 127;
 
+/// The programs that steps and jobs run, if they may.
+pub(crate) struct Programs(Option<Shell>);
+
+impl Programs {
+    pub(crate) fn new(allowed: bool) -> Self {
+        Self(allowed.then(|| Shell::new(launcher())))
+    }
+
+    pub(crate) fn register(&self, builder: Builder) -> Builder {
+        match &self.0 {
+            Some(shell) => builder.activity(shell.clone()),
+            None => builder,
+        }
+    }
+
+    /// Ends the process without waiting for what runs; programs and what they started end with it.
+    pub(crate) fn end_at_once(&self, code: u8) -> ! {
+        if let Some(shell) = &self.0 {
+            shell.kill_all();
+        }
+        std::process::exit(i32::from(code))
+    }
+}
+
 /// What makes a shell step die with this process; nothing where the system has no such signal.
-pub(crate) fn launcher() -> Launcher {
+fn launcher() -> Launcher {
     if !cfg!(target_os = "linux") {
         return Launcher::default();
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod ask;
+mod examples;
 mod fault;
 mod files;
 mod human;
@@ -20,6 +21,7 @@ mod work;
 
 use std::{
     ffi::OsString,
+    io::IsTerminal,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
 };
@@ -65,6 +67,7 @@ fn start(words: Vec<OsString>, json: bool) -> Result<u8, Fault> {
 }
 
 async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
+    signals::outlive_the_file_limit();
     let db = cli.db;
     if cli.node.is_some() && cli.command.is_local() {
         let hint = "leave --node out: this command works on a store of its own";
@@ -79,6 +82,7 @@ async fn dispatch(cli: Cli, mut out: Out) -> Result<u8, Fault> {
         Command::Work(args) => work::work(&db, args, &mut out).await,
         Command::Verify => files::verify(&db, &mut out),
         Command::Restore(args) => files::restore(&db, &args, &mut out),
+        Command::Compact => files::compact(&db, &mut out),
         Command::Completions { shell } => out.text(&args::completions(shell)),
         command => {
             let mut requests = command.into_requests()?;
@@ -97,7 +101,10 @@ fn log_to_stderr(json: bool) {
     let wanted = std::env::var("STANCHION_LOG").ok();
     let level = wanted.as_deref().unwrap_or(if json { "off" } else { "error" });
     let Ok(filter) = tracing_subscriber::EnvFilter::try_new(level) else { return };
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(filter);
     // Set before by nobody.
     let _ = log.try_init();
 }

@@ -11,7 +11,8 @@ use stanchion::{
 };
 
 use super::{
-    args::NodeArgs, fault::Fault, launch, output::Out, report::INTERRUPTED, run::open, signals::Signals,
+    args::NodeArgs, fault::Fault, launch::Programs, output::Out, report::INTERRUPTED, run::open,
+    signals::Signals,
 };
 
 /// Largest file of settings, in bytes.
@@ -40,6 +41,7 @@ pub(crate) async fn start(db: &Path, args: NodeArgs, out: &mut Out) -> Result<u8
     let (options, activities) = settings(&args.config)?;
     let mut signals = Signals::listen()
         .map_err(|error| Fault::internal(&error.to_string(), "the signals of the system"))?;
+    let programs = Programs::new(args.allow_shell);
     let store = open(db).await?;
     let mut builder = System::builder().joins_cluster(true);
     for name in activities {
@@ -50,10 +52,7 @@ pub(crate) async fn start(db: &Path, args: NodeArgs, out: &mut Out) -> Result<u8
     }
     #[cfg(unix)]
     {
-        builder = builder.control_socket(true);
-        if args.allow_shell {
-            builder = builder.activity(activities::Shell { launcher: launch::launcher() });
-        }
+        builder = programs.register(builder.control_socket(true));
     }
     let system = builder.open_on_redb(store, db).await.map_err(|error| Fault::of_open(&error, db))?;
     let node = match Node::join(&system, options).await {
@@ -89,7 +88,7 @@ pub(crate) async fn start(db: &Path, args: NodeArgs, out: &mut Out) -> Result<u8
     };
     let cut = tokio::select! {
         cut = leaves => cut,
-        () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+        () = signals.next() => programs.end_at_once(INTERRUPTED),
     };
     // What was cut goes on with the next start.
     out.end(if cut > 0 { INTERRUPTED } else { 0 })

@@ -15,15 +15,21 @@ pub(crate) struct Out {
     failed: Option<io::Error>,
     human: Human,
     status: Option<String>,
+    told: bool,
 }
 
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, gone: false, failed: None, human: Human::Lines, status: None }
+        Self { json, gone: false, failed: None, human: Human::Lines, status: None, told: false }
     }
 
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether any result was told.
+    pub(crate) fn has_told(&self) -> bool {
+        self.told
     }
 
     /// The status in the last line shown to people.
@@ -70,6 +76,7 @@ impl Out {
     }
 
     fn show(&mut self, line: &str) {
+        self.told = true;
         if self.json {
             return self.print(line);
         }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use stanchion::{
     activities,
     control::Problem,
-    documents::{self, Bounds, Document, DocumentLimits, ReadOptions},
-    workflow::{Definitions, RunCard, StartRun, ValidDefinition, check_run_id},
+    documents::{self, Bounds, Document, DocumentLimits, MissingActivity, ReadOptions},
+    workflow::{Definitions, RUN_INPUT_MAX_BYTES, RunCard, StartRun, check_run_id, check_run_input},
 };
 
 use super::{args::RunArgs, fault::Fault};
@@ -42,17 +42,21 @@ impl Prepared {
         let limits = DocumentLimits::default();
         let bytes = read_file(&args.file, limits.bytes_max)?;
         let options = ReadOptions { format: args.format, time_scale: args.time_scale, limits };
-        let document = documents::read(&bytes, &options).map_err(|e| Fault::of_document(&e, &file))?;
+        let document = documents::read_for(&bytes, &options, &|activity| {
+            if elsewhere { None } else { missing(activity, args) }
+        });
+        let document = document.map_err(|e| Fault::of_document(&e, &file))?;
         let shape = match &document {
+            Document::Definition(_) if args.time_scale != 1.0 => {
+                let what = "a time scale is given, and the document is no trace";
+                return Err(Fault::usage(what, "--time-scale", "leave it out"));
+            }
             Document::Definition(_) => Shape::Definition,
             Document::Trace(trace) => {
                 Shape::Trace { work_s: trace.work_s, critical_path_s: trace.critical_path_s }
             }
         };
         let definition = document.into_definition();
-        if !elsewhere {
-            check_activities(&definition, args, &file)?;
-        }
         Definitions::write(&definition).map_err(|error| {
             Problem::rejected("document.too_large", error.to_string(), file, "split the workflow")
         })?;
@@ -94,14 +98,21 @@ fn input(text: Option<&str>) -> Result<Value, Fault> {
         None => text.as_bytes().to_vec(),
     };
     if bytes.len() > INPUT_MAX_BYTES {
-        let hint = format!("use at most {INPUT_MAX_BYTES} bytes");
-        return Err(Problem::rejected("input.too_large", "the input is too large", "--input", hint).into());
+        return Err(too_large("the input is too large").into());
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
+    let input = serde_json::from_slice(&bytes).map_err(|error| {
         let place = format!("--input line {} column {}", error.line(), error.column());
         let what = format!("the input is no JSON ({error})");
-        Problem::rejected("input.no_json", what, place, "give one JSON value, strings in quotes").into()
-    })
+        Problem::rejected("input.no_json", what, place, "give one JSON value, strings in quotes")
+    })?;
+    check_run_input(&input).map_err(|_| too_large("the input is too large as it is stored"))?;
+    Ok(input)
+}
+
+fn too_large(what: &str) -> Problem {
+    let hint =
+        format!("use at most {INPUT_MAX_BYTES} bytes of JSON and {RUN_INPUT_MAX_BYTES} of MessagePack");
+    Problem::rejected("input.too_large", what, "--input", hint)
 }
 
 /// The bytes of a file, or of standard input; one byte more than the limit tells that there are more.
@@ -124,40 +135,21 @@ fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, Fault> {
 }
 
 /// A step whose activity this program does not have would fail only when it is reached.
-fn check_activities(definition: &ValidDefinition, args: &RunArgs, file: &str) -> Result<(), Fault> {
-    let mut problems = Vec::new();
-    for (number, step) in definition.source().steps.iter().enumerate() {
-        let undo = step.compensation.as_ref().map(|undo| undo.activity.as_str());
-        for activity in std::iter::once(step.activity.as_str()).chain(undo) {
-            if let Some((what, hint)) = fault_of(activity, args) {
-                let message = format!("step {:?} {what}", step.id);
-                let place = format!("steps[{number}] ({file})");
-                problems.push(Problem::rejected("document.activity", message, place, hint));
-            }
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
-}
-
-fn fault_of(activity: &str, args: &RunArgs) -> Option<(String, String)> {
+fn missing(activity: &str, args: &RunArgs) -> Option<MissingActivity> {
+    let missing = |what: String, hint: &str| Some(MissingActivity { what, hint: hint.to_owned() });
     match activity {
         "shell" if args.allow_shell => return None,
-        "shell" => return Some(("runs a program".to_owned(), "allow it with --allow-shell".to_owned())),
+        "shell" => return missing("runs a program".to_owned(), "allow it with --allow-shell"),
         "http.request" if !args.allow_hosts.is_empty() => return None,
         "http.request" => {
-            return Some(("reaches a host".to_owned(), "allow it with --allow-host HOST".to_owned()));
+            return missing("reaches a host".to_owned(), "allow it with --allow-host HOST");
         }
         _ if activities::NAMES.contains(&activity) => return None,
         _ => {}
     }
     let what = format!("needs the activity {activity:?}, which this program does not have");
-    Some((
-        what,
-        format!(
-            "use {}, shell or http.request, or run it from a Rust program that has it",
-            activities::NAMES.join(", ")
-        ),
-    ))
+    let names = activities::NAMES.join(", ");
+    missing(what, &format!("use {names}, shell or http.request, or run it from a Rust program that has it"))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::{
     ask::{PAUSE, TRIES},
     fault::Fault,
     human::Human,
-    launch,
+    launch::Programs,
     output::Out,
     prepare::Prepared,
     progress::Progress,
@@ -60,9 +60,10 @@ pub(crate) async fn run(db: &Path, args: RunArgs, out: &mut Out) -> Result<u8, F
             return Err(problem.into());
         }
     };
-    let system = start_system(db, store, &args, &id).await?;
-    let attended = Attended { system, prepared, signals, began, resumed: earlier.is_some() };
-    attended.work(earlier, args.drain_timeout, out).await
+    let programs = Programs::new(args.allow_shell);
+    let system = start_system(db, store, &args, &id, &programs).await?;
+    let attended = Attended { system, prepared, signals, programs, began, resumed: earlier.is_some() };
+    attended.work(db, earlier, args.drain_timeout, out).await
 }
 
 /// The id of a new run is the first line of standard error.
@@ -103,7 +104,13 @@ fn has_ended(status: RunStatus) -> bool {
     status.is_terminal() || status == RunStatus::Parked
 }
 
-async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str) -> Result<System, Fault> {
+async fn start_system(
+    db: &Path,
+    store: Arc<RedbStore>,
+    args: &RunArgs,
+    id: &str,
+    programs: &Programs,
+) -> Result<System, Fault> {
     let name =
         Name::new(RUN_KIND, id).map_err(|error| Fault::usage(&error.to_string(), "--id", "another id"))?;
     let places = usize::try_from(args.workers).unwrap_or(usize::MAX).saturating_add(SPARE_PLACES);
@@ -114,10 +121,7 @@ async fn start_system(db: &Path, store: Arc<RedbStore>, args: &RunArgs, id: &str
     builder = allow_hosts(builder, &args.allow_hosts)?;
     #[cfg(unix)]
     {
-        builder = builder.control_socket(true);
-        if args.allow_shell {
-            builder = builder.activity(activities::Shell { launcher: launch::launcher() });
-        }
+        builder = programs.register(builder.control_socket(true));
     }
     builder.open_on_redb(store, db).await.map_err(|error| Fault::of_open(&error, db))
 }
@@ -145,6 +149,19 @@ pub(crate) fn finish(report: &Report, out: &mut Out) -> Result<u8, Fault> {
     out.end(report.exit_code())
 }
 
+/// What a store that nobody holds any more says of the run.
+async fn stored(db: &Path, prepared: &Prepared, began: Instant, resumed: bool) -> Option<Report> {
+    let store = open(db).await.ok()?;
+    let read = async {
+        let run = Desk::of_store(store.clone()).run(&prepared.start.id).await?;
+        Report::of(&run, store.as_ref(), prepared, resumed, began.elapsed().as_secs_f64()).await
+    };
+    let report = read.await.ok();
+    // What was read is true, however the store closes.
+    let _ = store.close().await;
+    report
+}
+
 /// The system has given up: its store neither applies anything nor opens anew.
 fn lost(system: &System) -> Problem {
     let why = system.store().poisoned().unwrap_or_else(|| "its supervisors gave up".to_owned());
@@ -152,29 +169,61 @@ fn lost(system: &System) -> Problem {
     Problem::fatal("store.lost", format!("the store takes nothing any more ({why})"), "the store", hint)
 }
 
+/// Why this process attends to its run no longer.
+enum End {
+    /// The run has ended, or is parked.
+    OfRun,
+    /// A signal came.
+    OfProcess,
+}
+
 /// A system with the run it is there for.
 struct Attended {
     system: System,
     prepared: Prepared,
     signals: Signals,
+    programs: Programs,
     began: Instant,
     resumed: bool,
 }
 
 impl Attended {
-    async fn work(mut self, earlier: Option<RunStatus>, drain: Duration, out: &mut Out) -> Result<u8, Fault> {
-        let worked = self.attend(earlier, drain, out).await;
-        let report = match worked {
-            Ok(()) => self.report().await,
-            Err(problem) => Err(problem),
+    async fn work(
+        mut self,
+        db: &Path,
+        earlier: Option<RunStatus>,
+        drain: Duration,
+        out: &mut Out,
+    ) -> Result<u8, Fault> {
+        let ended = self.attend(earlier, drain, out).await;
+        let report = match &ended {
+            Ok(_) => self.report().await,
+            Err(problem) => Err(problem.clone()),
         };
-        let Self { system, mut signals, .. } = self;
+        // The result of a run that has ended stands: it is told before anything else can go wrong.
+        let told = match (&ended, &report) {
+            (Ok(End::OfRun), Ok(report)) => Some(finish(report, out)),
+            _ => None,
+        };
+        let Self { system, prepared, mut signals, programs, began, resumed } = self;
+        let at_once = told.as_ref().map_or(INTERRUPTED, |told| told.as_ref().copied().unwrap_or(INTERRUPTED));
         tokio::select! {
             // What was acknowledged is on disk, however the system stops.
             _ = system.stop(Duration::ZERO) => {}
-            () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+            () = signals.next() => programs.end_at_once(at_once),
         }
-        finish(&report?, out)
+        if let Some(told) = told {
+            return told;
+        }
+        // What was on its way when the signal came is stored while the system stops: the store tells the rest.
+        let rest = match ended {
+            Ok(_) => stored(db, &prepared, began, resumed).await,
+            Err(_) => None,
+        };
+        match rest {
+            Some(report) => finish(&report, out),
+            None => finish(&report?, out),
+        }
     }
 
     /// Starts the run, or goes on with it, and waits until it has ended or a signal comes.
@@ -183,7 +232,7 @@ impl Attended {
         earlier: Option<RunStatus>,
         drain: Duration,
         out: &Out,
-    ) -> Result<(), Problem> {
+    ) -> Result<End, Problem> {
         let id = &self.prepared.start.id;
         let workflows = self.system.workflows();
         let mut start = self.prepared.start.clone();
@@ -216,10 +265,11 @@ impl Attended {
             ));
             tokio::select! {
                 _ = self.system.drain(drain) => {}
-                () = self.signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+                () = self.signals.next() => self.programs.end_at_once(INTERRUPTED),
             }
+            return Ok(End::OfProcess);
         }
-        Ok(())
+        Ok(End::OfRun)
     }
 
     async fn report(&self) -> Result<Report, Problem> {

@@ -1,6 +1,17 @@
-//! SIGINT and SIGTERM.
+//! Signals of the system.
 
 use std::io;
+
+/// A write over the limit of a file's size fails from here on; unheard, its signal would end the process.
+pub(crate) fn outlive_the_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::Signal;
+        use tokio::signal::unix::{SignalKind, signal};
+        // The handler stays when what hears it is dropped. Where it cannot be set, the system does as it always did.
+        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+    }
+}
 
 /// Hears SIGINT and SIGTERM from when it is made.
 pub(crate) struct Signals {

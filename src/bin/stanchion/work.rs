@@ -15,7 +15,7 @@ use super::{
     args::WorkArgs,
     fault::Fault,
     human::Human,
-    launch,
+    launch::Programs,
     output::Out,
     report::INTERRUPTED,
     run::{allow_hosts, open},
@@ -42,23 +42,21 @@ pub(crate) async fn work(db: &Path, args: WorkArgs, out: &mut Out) -> Result<u8,
     let mut signals = Signals::listen()
         .map_err(|error| Fault::internal(&error.to_string(), "the signals of the system"))?;
     out.shows(Human::Work);
+    let programs = Programs::new(args.allow_shell);
     let store = open(db).await?;
     let places = usize::try_from(args.agents).unwrap_or(usize::MAX);
     let mut builder = activities::register(System::builder()).wake_kind(QUEUE_KIND);
     builder = allow_hosts(builder.activities_at_once(places), &args.allow_hosts)?;
     #[cfg(unix)]
     {
-        builder = builder.control_socket(true);
-        if args.allow_shell {
-            builder = builder.activity(activities::Shell { launcher: launch::launcher() });
-        }
+        builder = programs.register(builder.control_socket(true));
     }
     let system = builder.open_on_redb(store, db).await.map_err(|error| Fault::of_open(&error, db))?;
-    let worked = attend(&system, &args, &mut signals, out).await;
+    let worked = attend(&system, &args, (&mut signals, &programs), out).await;
     tokio::select! {
         // What was acknowledged is on disk, however the system stops.
         _ = system.stop(Duration::ZERO) => {}
-        () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+        () = signals.next() => programs.end_at_once(INTERRUPTED),
     }
     let row = worked?;
     let code = if row.status == "interrupted" { INTERRUPTED } else { 0 };
@@ -69,7 +67,7 @@ pub(crate) async fn work(db: &Path, args: WorkArgs, out: &mut Out) -> Result<u8,
 async fn attend(
     system: &System,
     args: &WorkArgs,
-    signals: &mut Signals,
+    (signals, programs): (&mut Signals, &Programs),
     out: &Out,
 ) -> Result<WorkRow, Fault> {
     let queue = system.queue(&args.queue).map_err(|error| told(&error, &args.queue))?;
@@ -89,7 +87,7 @@ async fn attend(
         out.note(&format!("stopping: running jobs have {seconds} s, a second signal ends at once"));
         tokio::select! {
             _ = system.drain(args.drain_timeout) => {}
-            () = signals.next() => std::process::exit(i32::from(INTERRUPTED)),
+            () = signals.next() => programs.end_at_once(INTERRUPTED),
         }
     }
     // The queue knows the end of a job a moment before its agent has counted it.

@@ -104,3 +104,56 @@ fn a_run_is_an_entity_too() {
     let first = program.lines(&["entity", "show", "run/r", "--at", "1"]).remove(0);
     assert_eq!(first["state"]["steps"][0]["status"], "running");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entity_is_purged_whether_its_program_holds_the_store_or_not() {
+    for held in [true, false] {
+        let program = Program::new();
+        let system = filled(&program, held).await;
+        let system = if held {
+            Some(system)
+        } else {
+            let _ = system.stop(std::time::Duration::from_secs(5)).await.unwrap();
+            None
+        };
+        let purged = program.lines(&["entity", "purge", "basket/b/1"]);
+        assert_eq!(purged, [json!({"kind": "basket", "key": "b/1", "purged": true})]);
+        let again = program.run(&["entity", "purge", "basket/b/1", "--json"]);
+        assert_eq!((again.code, &again.errors()[0]["code"]), (Some(2), &json!("entity.unknown")));
+        assert_eq!(program.lines(&["entity", "ls"]).len(), 0);
+        assert_eq!(program.run(&["entity", "purge", "basket"]).code, Some(2));
+        if let Some(system) = system {
+            let basket = system.agent::<Basket>("b/1").unwrap();
+            assert_eq!(basket.call("new".to_owned()).await.unwrap(), 1, "it begins anew");
+            let _ = system.stop(std::time::Duration::from_secs(5)).await.unwrap();
+        }
+        assert_eq!(program.lines(&["verify"])[0]["ok"], true);
+    }
+}
+
+#[test]
+fn a_run_that_has_ended_is_purged_and_compacting_takes_its_place_away() {
+    let program = Program::new();
+    program.write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: noop}\n");
+    program.write("p.yaml", "name: p\nsteps:\n  - {id: a, activity: sleep, input: {ms: 600000}}\n");
+    for id in ["r", "s"] {
+        assert_eq!(program.run(&["run", "w.yaml", "--id", id]).code, Some(0));
+    }
+    let running = program.start(&["run", "p.yaml", "--id", "p", "--json"]);
+    program.await_line("p", "step_started", "a");
+    let busy = program.run(&["entity", "purge", "run/p", "--json"]);
+    assert_eq!((busy.code, &busy.errors()[0]["code"]), (Some(2), &json!("purge.busy")));
+    let held = program.run(&["compact", "--json"]);
+    assert_eq!((held.code, &held.errors()[0]["code"]), (Some(3), &json!("store.locked")));
+    running.kill();
+    assert_eq!(program.lines(&["entity", "purge", "run/r"]).len(), 1);
+    let done = program.lines(&["compact"]).remove(0);
+    assert_eq!(done.as_object().unwrap().len(), 4, "{done}");
+    assert!(done["bytes"].as_u64() <= done["bytes_before"].as_u64(), "{done}");
+    let ids: Vec<_> = program.lines(&["list"]).iter().map(|row| row["run_id"].clone()).collect();
+    assert_eq!(ids, [json!("p"), json!("s")]);
+    assert_eq!(program.lines(&["list", "--status", "completed"]).len(), 1);
+    assert_eq!(program.lines(&["verify"])[0]["ok"], true);
+    assert_eq!(program.run(&["run", "w.yaml", "--id", "r"]).code, Some(0), "the id is free again");
+    assert_eq!(program.run(&["--db", "none", "compact"]).code, Some(2), "a missing store");
+}

@@ -121,3 +121,43 @@ fn a_store_with_a_long_path_is_reached_through_the_runtime_directory() {
     assert_eq!((ended.code, &ended.last()["status"]), (Some(1), &"cancelled".into()), "{ended:?}");
     assert_eq!(std::fs::read_dir(program.path("runtime")).unwrap().count(), 0, "the socket is gone");
 }
+
+#[test]
+fn a_backup_never_takes_the_place_of_its_store_or_of_what_is_no_file() {
+    let (program, running) = holding();
+    std::os::unix::fs::symlink(program.path("stanchion.redb"), program.path("link")).unwrap();
+    std::fs::hard_link(program.path("stanchion.redb"), program.path("other")).unwrap();
+    let code = |to: &str| {
+        let ended = program.run(&["backup", to, "--force", "--json"]);
+        (ended.code, ended.errors()[0]["code"].as_str().unwrap().to_owned())
+    };
+    let refused = |code: &str| (Some(2), code.to_owned());
+    for own in ["stanchion.redb", "./stanchion.redb", "stanchion.redb-log", "link", "other"] {
+        assert_eq!(code(own), refused("backup.own_store"), "{own}");
+    }
+    for odd in [".", "stanchion.redb.sock"] {
+        assert_eq!(code(odd), refused("backup.not_a_file"), "{odd}");
+    }
+    running.kill();
+    assert_eq!(code("stanchion.redb"), refused("backup.own_store"), "without a process, too");
+    assert_eq!(program.lines(&["verify"])[0]["ok"], true);
+}
+
+#[test]
+fn a_backup_is_no_store_and_told_as_what_it_is() {
+    let (program, running) = holding();
+    program.lines(&["backup", "copy"]);
+    running.kill();
+    let ended = program.run(&["list", "--db", "copy", "--json"]);
+    assert_eq!((ended.code, &ended.errors()[0]["code"]), (Some(2), &"store.is_backup".into()), "{ended:?}");
+}
+
+#[test]
+fn a_file_in_the_place_of_the_socket_is_not_removed() {
+    let program = Program::new();
+    program.write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: noop}\n");
+    program.write("stanchion.redb.sock", "mine");
+    let ended = program.run(&["run", "w.yaml", "--id", "r", "--json"]);
+    assert_eq!((ended.code, &ended.errors()[0]["code"]), (Some(3), &"store.control".into()), "{ended:?}");
+    assert_eq!(program.read("stanchion.redb.sock"), "mine");
+}

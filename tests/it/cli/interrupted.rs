@@ -171,3 +171,42 @@ fn a_parked_run_ends_with_1_and_goes_on_after_retry() {
     assert_eq!((ended.code, &ended.last()["status"]), (Some(0), &"completed".into()), "{ended:?}");
     assert_eq!(program.read("log"), "r/a x\nr/b x\nr/c x\nr/d x\n");
 }
+
+/// The signal meets the end of the step: whichever wins, the result says what the history says.
+#[test]
+fn the_result_of_an_interrupted_run_is_that_of_its_history() {
+    for ms in (5..150).step_by(12) {
+        let program = Program::new();
+        let sleeps: String =
+            (0..4).map(|n| format!("  - {{id: s{n}, activity: sleep, input: {{ms: {ms}}}}}\n")).collect();
+        program.write(
+            "w.yaml",
+            &format!("name: w\nsteps:\n{sleeps}  - {{id: last, activity: noop, needs: [s0]}}\n"),
+        );
+        let running = program.start(&["run", "w.yaml", "--id", "r", "--json", "--drain-timeout", "30s"]);
+        program.await_store();
+        running.signal("-TERM");
+        let ended = running.end();
+        let lines = program.lines(&["history", "r"]);
+        let result = ended.last();
+        let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).count();
+        assert_eq!(result["attempts"], of("step_started"), "{ended:?} {lines:?}");
+        assert_eq!(result["steps_completed"], of("step_completed"), "{ended:?} {lines:?}");
+        let completed = of("run_completed") == 1;
+        let expected = if completed { ("completed", Some(0)) } else { ("interrupted", Some(4)) };
+        assert_eq!((result["status"].as_str().unwrap(), ended.code), expected, "{ended:?}");
+    }
+}
+
+#[test]
+fn a_signal_after_the_result_changes_nothing() {
+    for _ in 0..5 {
+        let program = Program::new();
+        program.write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: noop}\n");
+        let mut running = program.start(&["run", "w.yaml", "--id", "r", "--json"]);
+        let result = running.next_result();
+        assert!(result.contains("\"completed\""), "{result}");
+        running.signal("-TERM");
+        assert_eq!(running.end().code, Some(0));
+    }
+}

@@ -155,6 +155,14 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Waits for the next line on standard output.
+    pub(super) fn next_result(&mut self) -> String {
+        let mut line = String::new();
+        let out = self.child.as_mut().unwrap().stdout.as_mut().unwrap();
+        BufReader::with_capacity(1, out).read_line(&mut line).unwrap();
+        line
+    }
+
     /// Waits for the next line on standard error.
     pub(super) fn next_note(&mut self) -> String {
         let mut line = String::new();

@@ -26,6 +26,10 @@ fn bad_usage_ends_with_2() {
         &["run", "w.yaml", "--time-scale", "-1"],
         &["run", "w.yaml", "--time-scale", "nan"],
         &["run", "w.yaml", "--time-scale", "inf"],
+        // It has no meaning for a definition.
+        &["run", "w.yaml", "--time-scale", "2"],
+        &["run", "w.yaml", "--id", "a\u{200B}b"],
+        &["run", "w.yaml", "--id", "a\u{202E}b"],
         &["run", "w.yaml", "--drain-timeout", "10"],
         &["run", "w.yaml", "--format", "xml"],
         &["run", "w.yaml", "--id", "a/b"],
@@ -39,9 +43,11 @@ fn bad_usage_ends_with_2() {
         assert_eq!(plain.err.lines().count(), 1, "{}", plain.err);
         assert!(plain.err.starts_with("error: ") && plain.err.contains(" at "), "{}", plain.err);
     }
-    let long = "x".repeat(129);
-    assert_eq!(refused(&program, &["run", "w.yaml", "--id", &long]), one("usage"));
+    for long in ["x".repeat(129), "é".repeat(129)] {
+        assert_eq!(refused(&program, &["run", "w.yaml", "--id", &long]), one("usage"));
+    }
     assert!(!program.path("stanchion.redb").exists());
+    assert_eq!(program.run(&["run", "w.yaml", "--id", &"é".repeat(128), "--time-scale", "1"]).code, Some(0));
 }
 
 #[test]
@@ -92,6 +98,21 @@ fn every_fault_of_a_definition_is_told_and_nothing_is_stored() {
 }
 
 #[test]
+fn inputs_over_the_limit_are_refused_before_the_store_is_made() {
+    let program = Program::new();
+    program.write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: noop}\n");
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    program.write("over.json", &text((1 << 20) + 1));
+    program.write("dense.json", &format!("[{}0.5]", "0.5,".repeat(260_000)));
+    program.write("most.json", &text(1 << 20));
+    for input in ["@over.json", "@dense.json"] {
+        assert_eq!(refused(&program, &["run", "w.yaml", "--input", input]), one("input.too_large"));
+    }
+    assert!(!program.path("stanchion.redb").exists());
+    assert_eq!(program.run(&["run", "w.yaml", "--input", "@most.json"]).code, Some(0));
+}
+
+#[test]
 fn every_fault_of_a_trace_is_told_and_nothing_is_stored() {
     let program = Program::new();
     program.write("t.json", include_str!("../../fixtures/documents/trace_faults.json"));
@@ -114,6 +135,19 @@ fn a_refused_document_leaves_a_store_as_it_is() {
     let before = std::fs::read(program.path("stanchion.redb")).unwrap();
     assert_eq!(program.run(&["run", "bad.yaml"]).code, Some(2));
     assert_eq!(std::fs::read(program.path("stanchion.redb")).unwrap(), before);
+}
+
+#[test]
+fn activities_the_program_lacks_are_told_beside_other_faults() {
+    let program = Program::new();
+    program
+        .write("w.yaml", "name: w\nsteps:\n  - {id: a, activity: nope, needs: [b]}\n  - {id: c, tries: 1}\n");
+    let ended = program.run(&["run", "w.yaml", "--json"]);
+    let codes: Vec<_> = ended.errors().iter().map(|error| error["code"].clone()).collect();
+    let definition = "document.definition";
+    assert_eq!(codes, [definition, "document.activity", definition, definition], "{ended:?}");
+    assert!(ended.errors().iter().all(|error| error["where"].as_str().unwrap().starts_with("steps[")));
+    assert!(!program.path("stanchion.redb").exists());
 }
 
 #[test]
@@ -170,7 +204,7 @@ fn help_and_version_go_to_standard_output() {
     assert!(help.out.contains("Examples:") && help.out.contains("Exit codes:"));
     let version = program.run(&["--version"]);
     assert_eq!(version.code, Some(0));
-    assert!(version.out.contains("store format 1"), "{}", version.out);
+    assert!(version.out.contains("store format 2"), "{}", version.out);
     let completions = program.run(&["completions", "bash"]);
     assert!(completions.code == Some(0) && completions.out.contains("_stanchion"));
 }

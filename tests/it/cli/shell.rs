@@ -93,3 +93,27 @@ fn a_program_dies_with_a_killed_stanchion() {
     running.kill();
     await_end("7772");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_program_leaves_behind_is_not_waited_for_and_killed() {
+    let program = Program::new();
+    let ended = shell(&program, &step(r#"[sh, -c, "sleep 7773 & echo hi"]"#, ""));
+    assert_eq!((ended.code, &ended.last()["output"]["stdout"]), (Some(0), &"hi\n".into()), "{ended:?}");
+    await_end("7773");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_second_signal_kills_programs_with_all_they_started() {
+    let program = Program::new();
+    program.write("w.yaml", &step(r#"[sh, -c, "sleep 7774 & wait"]"#, ""));
+    let mut running =
+        program.start(&["run", "w.yaml", "--id", "r", "--allow-shell", "--drain-timeout", "1h"]);
+    program.until("it has started", || alive("7774"));
+    running.signal("-INT");
+    assert!(running.next_note().starts_with("stopping"));
+    running.signal("-INT");
+    assert_eq!(running.end().code, Some(4));
+    await_end("7774");
+}

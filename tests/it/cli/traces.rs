@@ -82,6 +82,8 @@ fn a_small_trace_keeps_its_ids_and_its_order() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!((&ended.last()["lower_bound_s"], &ended.last()["upper_bound_s"]), (&0.0.into(), &0.0.into()));
     judge(&parents(&program.path("t.json")), &program.lines(&["history", "t"])).unwrap();
+    let other = program.run(&["run", "t.json", "--id", "t", "--time-scale", "0.5", "--json"]);
+    assert_eq!((other.code, &other.errors()[0]["code"]), (Some(2), &"run.already_exists".into()));
 }
 
 /// The directory of the shared traces; without it these tests have nothing to look at.

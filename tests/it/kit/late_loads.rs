@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 use stanchion::{
     ids::{EntityId, Name, Position, Timestamp, Version},
     port::{
-        Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded,
-        Record, Refused, Store, StoreError, StoreStats, Token,
+        Activated, Caps, Completer, Created, Due, FeedFilter, FeedPage, HistoryPage, Incarnation, ListQuery,
+        Listed, Loaded, Record, Refused, Store, StoreError, StoreStats, Token,
     },
 };
 use tokio::sync::oneshot;
@@ -93,6 +93,14 @@ impl Store for LateLoads {
         limit: usize,
     ) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
         self.inner.history(entity, from, limit)
+    }
+    fn feed(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<FeedPage, StoreError>> {
+        self.inner.feed(after, filter, limit)
     }
     fn list(&self, query: ListQuery, limit: usize) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
         self.inner.list(query, limit)

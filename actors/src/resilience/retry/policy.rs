@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::resilience::breaker::FailureClass;
 
-/// Longest delay and timeout anybody may ask for: ten years, in milliseconds.
-pub const TEN_YEARS_MS: u64 = 3_652 * 24 * 3_600 * 1_000;
+/// Longest delay and timeout anybody may ask for: ten years of 365 days, in milliseconds.
+pub const TEN_YEARS_MS: u64 = 3_650 * 24 * 3_600 * 1_000;
 /// As `max_attempts`: no limit.
 pub const UNLIMITED_ATTEMPTS: u32 = u32::MAX;
 

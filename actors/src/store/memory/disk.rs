@@ -153,7 +153,8 @@ impl Disk {
             (decode::<EntityId>(body).ok()? == entity).then(|| key.clone())
         };
         let names: Vec<Vec<u8>> = self.table(Table::Name).iter().filter_map(is_name).collect();
-        for (table, keys) in [(Table::Due, due), (Table::Name, names)] {
+        let indexed: Vec<Vec<u8>> = self.table(Table::Index).iter().filter_map(is_name).collect();
+        for (table, keys) in [(Table::Due, due), (Table::Name, names), (Table::Index, indexed)] {
             for key in keys {
                 self.tables.entry(table).or_default().remove(&key);
             }
@@ -189,7 +190,7 @@ impl Batch {
         let entity = chain.entity();
         for (entry, encoded) in chain.entries() {
             self.position = self.position.next();
-            project(entity, entry, encoded, self)?;
+            project(entity, self.position, entry, encoded, self)?;
             self.writes.push(Write::Head(entity, entry.head.clone()));
         }
         Ok(())

@@ -13,8 +13,6 @@ use crate::{
 
 const KEY: &[u8] = b"stanchion memory image";
 const SCHEMA: u16 = 1;
-const TABLES: [Table; 6] =
-    [Table::Name, Table::Entity, Table::History, Table::Due, Table::Work, Table::Definition];
 
 #[derive(Serialize, Deserialize)]
 struct Image {
@@ -29,7 +27,7 @@ struct Image {
 
 /// Writes the rows to a new file, or over an old one with `force`.
 pub(super) fn write(disk: &Disk, to: &Path, force: bool) -> Result<(), StoreError> {
-    let rows = TABLES.iter().flat_map(|table| {
+    let rows = Table::ALL.iter().flat_map(|table| {
         let rows = disk.table(*table).iter();
         rows.map(|(key, value)| (*table as u8, Bytes::copy_from_slice(key), value.clone()))
     });
@@ -82,7 +80,7 @@ impl MemoryStore {
             disk.history.insert((entity, version), (at, bytes));
         }
         for (table, key, value) in image.rows {
-            let table = TABLES.into_iter().find(|known| *known as u8 == table);
+            let table = Table::ALL.into_iter().find(|known| *known as u8 == table);
             let table = table.ok_or_else(|| corrupt(&"a row of an unknown table"))?;
             disk.tables.entry(table).or_default().insert(key.to_vec(), value);
         }

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 pub use self::faults::{Failure, Faults};
 use self::{disk::Disk, engine::Item, shared::Shared};
 use super::{
-    Activated, Caps, Completer, Created, Due, HistoryPage, Incarnation, ListQuery, Listed, Loaded, Record,
-    Refused, Store, StoreError, StoreStats, Token,
+    Activated, Caps, Completer, Created, Due, FeedFilter, FeedPage, HistoryPage, Incarnation, ListQuery,
+    Listed, Loaded, Record, Refused, Store, StoreError, StoreStats, Token,
 };
 use crate::ids::{EntityId, Name, Position, Timestamp, Version};
 
@@ -178,6 +178,15 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<HistoryPage, StoreError>> {
         self.read(|disk| disk.history_page(entity, from, limit))
+    }
+
+    fn feed(
+        &self,
+        after: Position,
+        filter: FeedFilter,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<FeedPage, StoreError>> {
+        self.read(|disk| disk.feed(after, &filter, limit))
     }
 
     fn list(&self, query: ListQuery, limit: usize) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {

@@ -1,6 +1,6 @@
 //! Reads of the rows.
 
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -9,8 +9,8 @@ use super::disk::Disk;
 use crate::{
     ids::{EntityId, Position, Timestamp, Version},
     store::{
-        CodecError, Due, Entry, HistoryPage, ListQuery, Listed, Loaded, StoreError, Table, decode, key,
-        unframe, unframe_shared,
+        CodecError, Due, Entry, FeedFilter, FeedPage, HistoryPage, ListQuery, Listed, Loaded, StoreError,
+        Table, decode, key, parse_feed, unframe, unframe_shared,
     },
 };
 
@@ -97,8 +97,65 @@ impl Disk {
         Ok(HistoryPage::Entries(self.entries(entity, from, limit)?))
     }
 
+    /// Places of the feed.
+    pub(super) fn feed(
+        &self,
+        after: Position,
+        filter: &FeedFilter,
+        limit: usize,
+    ) -> Result<FeedPage, StoreError> {
+        let mut page = FeedPage { items: Vec::new(), until: self.position.max(after) };
+        for (key, value) in self.table(Table::Feed).range(key::feed(after.next())..) {
+            let item = parse_feed(key, value).map_err(|e| corrupt(Table::Feed, key, &e))?;
+            if page.items.len() >= limit {
+                page.until = Position(item.position.0.saturating_sub(1)).max(after);
+                return Ok(page);
+            }
+            if filter.admits(&item) {
+                page.items.push(item);
+            }
+        }
+        Ok(page)
+    }
+
     /// Entities by name.
     pub(super) fn list(&self, query: &ListQuery, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        match query.status.as_deref() {
+            None | Some("") => self.list_named(query, limit),
+            Some(status) => self.list_indexed(query, status, limit),
+        }
+    }
+
+    /// Entities by status: kind after kind, each through its part of the index.
+    fn list_indexed(&self, query: &ListQuery, status: &str, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let kinds: BTreeSet<&str> = match &query.kind {
+            Some(kind) => BTreeSet::from([kind.as_str()]),
+            None => self.heads.values().map(|head| head.name.kind.as_ref()).collect(),
+        };
+        let mut listed = Vec::new();
+        for kind in kinds {
+            let prefix = key::indexed(kind, key::STATUS, status);
+            let from = match &query.after {
+                Some(after) if *after.kind > *kind => continue,
+                Some(after) if *after.kind == *kind => {
+                    Bound::Excluded(key::index(after, key::STATUS, status))
+                }
+                _ => Bound::Included(prefix.clone()),
+            };
+            let rows = self.table(Table::Index).range((from, Bound::Unbounded));
+            for (key, value) in rows.take_while(|(key, _)| key.starts_with(&prefix)) {
+                if listed.len() >= limit {
+                    return Ok(listed);
+                }
+                let entity: EntityId = value_of(Table::Index, key, value)?;
+                let Some(head) = self.heads.get(&entity) else { continue };
+                listed.push(Listed { entity, head: head.clone() });
+            }
+        }
+        Ok(listed)
+    }
+
+    fn list_named(&self, query: &ListQuery, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let after = query.after.as_ref().map_or(Bound::Unbounded, |name| Bound::Excluded(key::name(name)));
         let mut listed = Vec::new();
         for (key, value) in self.table(Table::Name).range((after, Bound::Unbounded)) {
@@ -172,6 +229,8 @@ fn corrupt(table: Table, key: &[u8], cause: &CodecError) -> StoreError {
         Table::Due => "due",
         Table::Work => "work",
         Table::Definition => "definition",
+        Table::Index => "index",
+        Table::Feed => "feed",
     };
     let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
     StoreError::Corrupt { table, key, cause: cause.to_string() }

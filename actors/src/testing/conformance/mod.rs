@@ -7,6 +7,7 @@ mod backup;
 mod chains;
 mod dedup;
 mod definitions;
+mod feed;
 mod history;
 mod listing;
 mod messages;
@@ -35,9 +36,9 @@ mod prelude {
             Version,
         },
         store::{
-            Activated, Chain, Created, DedupOp, Due, Effect, EffectOp, Entry, History, HistoryPage,
-            Incarnation, ListQuery, Listed, Loaded, OriginRecord, OutMessage, Outcome, ROW_MAX_BYTES, Record,
-            RefusedWhy, STATE_MAX_BYTES, StoreError, Timer, TimerOp, Token,
+            Activated, Chain, Created, DedupOp, Due, Effect, EffectOp, Entry, FeedFilter, FeedItem, FeedPage,
+            History, HistoryPage, Incarnation, ListQuery, Listed, Loaded, OriginRecord, OutMessage, Outcome,
+            ROW_MAX_BYTES, Record, RefusedWhy, STATE_MAX_BYTES, StoreError, Timer, TimerOp, Token,
         },
         testing::{
             fixtures::{
@@ -229,6 +230,22 @@ macro_rules! __conformance_cases {
                 paging_through_a_list_loses_none
                 a_list_shows_the_last_head
                 who_has_no_entry_is_not_listed
+                an_entity_is_found_by_the_status_it_has_and_by_no_other
+                a_status_is_not_a_part_of_another
+                paging_through_a_status_loses_none
+                a_purged_entity_is_not_found_by_its_status
+            }
+            feed {
+                the_feed_holds_every_entry_of_its_kinds_in_the_order_of_commits
+                a_kind_without_a_feed_has_no_place_in_it
+                the_feed_of_one_kind_holds_no_other
+                the_feed_goes_on_after_what_was_read
+                a_reader_has_seen_every_entry_that_will_ever_be_before_it
+                what_was_answered_is_in_the_feed
+                entries_that_commit_together_stand_side_by_side_in_the_feed
+                what_did_not_apply_has_no_place_in_the_feed
+                a_purged_entity_leaves_its_places_in_the_feed
+                a_backup_holds_the_feed_and_the_index
             }
             definitions {
                 a_definition_comes_back

@@ -12,8 +12,8 @@ use super::{
     rig::{Check, Owned, Rig, holds, record, same},
 };
 use crate::{
-    ids::{EntityId, Version},
-    store::{Due, Entry, History, HistoryPage, ListQuery, Loaded, Outcome, Record, Token},
+    ids::{EntityId, Name, Position, Version},
+    store::{Due, Entry, FeedFilter, Head, History, HistoryPage, ListQuery, Loaded, Outcome, Record, Token},
 };
 
 /// Entities that a sequence works on.
@@ -192,6 +192,7 @@ impl Run<'_> {
         let first = self.dress(key, &own, plain, parts);
         let plain = own.events(&[b"second"], None);
         let second = keeping(key, plain).with_row(&[parts % 7], b"second");
+        let second = second.with_status_after(&first.head.status, &first.head.status);
         let record = record(&own, vec![first.clone(), second.clone()])?;
         self.wrote(key, own, vec![first, second]);
         self.applies(record).await
@@ -200,8 +201,10 @@ impl Run<'_> {
     /// Adds parts that fit what is there.
     fn dress(&self, key: usize, own: &Owned, entry: Entry, parts: u8) -> Entry {
         let found = self.model.find(own.entity()).loaded;
-        let entry = keeping(key, entry)
-            .with_status(["", "open", "shut"].into_iter().cycle().nth(parts.into()).unwrap_or(""));
+        let before = found.head().map_or("", |head| head.status.as_str());
+        let status = ["", "open", "shut"].into_iter().cycle().nth(parts.into()).unwrap_or("");
+        let entry = keeping(key, entry).with_status_after(before, status);
+        let entry = if key % 2 == 0 { entry.fed() } else { entry };
         let entry = match parts % 4 {
             0 => entry.with_row(&[parts % 7], &[parts]),
             1 => entry.without_row(&[parts % 7]),
@@ -230,6 +233,12 @@ impl Run<'_> {
             _ => entry,
         };
         self.dress_messages(own, entry, parts)
+    }
+
+    fn same_status(&self, own: &Owned, entry: Entry) -> Entry {
+        let found = self.model.find(own.entity()).loaded;
+        let status = found.head().map_or("", |head| head.status.as_str());
+        entry.with_status_after(status, status)
     }
 
     fn dress_messages(&self, own: &Owned, mut entry: Entry, parts: u8) -> Entry {
@@ -267,7 +276,9 @@ impl Run<'_> {
 
     async fn atomic(&mut self, key: usize, other: usize, parts: u8) -> Check {
         let (mut a, mut b) = (self.own(key).await?, self.own(other).await?);
-        let (first, second) = (keeping(key, a.state(&[parts])), keeping(other, b.state(&[parts])));
+        let (first, second) = (a.state(&[parts]), b.state(&[parts]));
+        let (first, second) = (self.same_status(&a, first), self.same_status(&b, second));
+        let (first, second) = (keeping(key, first), keeping(other, second));
         let wrong = u64::from(parts.is_multiple_of(4));
         let (first, second) = (first.with_row(b"atomic", &[parts]), second.with_row(b"atomic", &[parts]));
         if wrong == 1 {
@@ -332,7 +343,8 @@ impl Run<'_> {
         same("work", &self.rig.work(None, 1000).await?, &work)?;
         let listed = self.rig.store()?.list(ListQuery::default(), 1000).await.map_err(|e| e.to_string())?;
         let listed: Vec<_> = listed.into_iter().map(|listed| (listed.entity, listed.head)).collect();
-        same("list", &listed, &heads.into_values().collect())?;
+        same("list", &listed, &heads.values().cloned().collect())?;
+        self.compare_derived(&heads).await?;
         for (hash, bytes) in self.model.definitions() {
             let found = self.rig.store()?.definition(hash).await.map_err(|e| e.to_string())?;
             same("definition", &found, &Some(bytes))?;
@@ -341,6 +353,22 @@ impl Run<'_> {
             same("purged", &self.rig.load(*entity).await?, &None)?;
         }
         Ok(())
+    }
+
+    /// The index by status, and the feed.
+    async fn compare_derived(&self, heads: &BTreeMap<Name, (EntityId, Head)>) -> Check {
+        let store = self.rig.store()?;
+        for status in ["open", "shut"] {
+            let query = ListQuery { status: Some(status.into()), ..ListQuery::default() };
+            let listed = store.list(query, 1000).await.map_err(|e| e.to_string())?;
+            let listed: Vec<_> = listed.into_iter().map(|listed| (listed.entity, listed.head)).collect();
+            let expected = heads.values().filter(|(_, head)| head.status == status).cloned().collect();
+            same(status, &listed, &expected)?;
+        }
+        let page = store.feed(Position(0), FeedFilter::default(), 10_000).await.map_err(|e| e.to_string())?;
+        let found: Vec<_> = page.items.iter().map(|i| (i.position, i.entity, i.version)).collect();
+        same("feed", &found, &self.model.feed())?;
+        same("end of the feed", &page.until, &self.model.position())
     }
 
     async fn compare_entity(&self, entity: EntityId, found: Found) -> Check {

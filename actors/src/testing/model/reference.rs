@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    ids::{EntityId, Origin, Position},
+    ids::{EntityId, Origin, Position, Version},
     store::{
         Change, Checkpoint, Consumed, DedupOp, DedupRecord, EffectOp, Entry, History, InboxItem, Loaded,
         TimerOp,
@@ -59,6 +59,15 @@ impl Model {
             }
         }
         found
+    }
+
+    /// Places of the feed.
+    pub(super) fn feed(&self) -> Vec<(Position, EntityId, Version)> {
+        let places = (1..).map(Position).zip(&self.applied).filter_map(|(position, applied)| match applied {
+            Applied::Entry(of, entry) if entry.head.feed => Some((position, *of, entry.head.version)),
+            _ => None,
+        });
+        places.collect()
     }
 
     pub(super) fn definitions(&self) -> BTreeMap<[u8; 32], Bytes> {

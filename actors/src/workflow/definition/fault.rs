@@ -49,6 +49,12 @@ pub enum FaultKind {
     /// A second step with an id already used.
     #[error("has the id of an earlier step")]
     DuplicateId,
+    /// The id under which another step is undone.
+    #[error("has the id under which step \"{undone}\" is undone")]
+    CompensationId {
+        /// The step with the compensation.
+        undone: String,
+    },
     /// A need that no step defines.
     #[error("needs \"{need}\", which no step defines")]
     UnknownNeed {
@@ -65,7 +71,7 @@ pub enum FaultKind {
     #[error("needs itself")]
     SelfNeed,
     /// Steps that wait for each other.
-    #[error("is on a cycle: {}", .steps.join(" -> "))]
+    #[error("is on a cycle: {}", round(.steps))]
     Cycle {
         /// The steps on the cycle, each needed by the one after it; the first is named again at the end.
         steps: Vec<String>,
@@ -133,6 +139,20 @@ pub enum FaultKind {
     /// Templates and conditions refer so far back that checking them would take too long.
     #[error("refers to steps too far back in the graph to check")]
     ReferencesTooFar,
+}
+
+/// Ids of a cycle that are named at each end of a long one.
+const CYCLE_SHOWN: usize = 5;
+
+/// A cycle in words; the middle of a long one is a number.
+fn round(steps: &[String]) -> String {
+    let hidden = steps.len().saturating_sub(2 * CYCLE_SHOWN);
+    if hidden < 2 {
+        return steps.join(" -> ");
+    }
+    let head = steps.iter().take(CYCLE_SHOWN).map(String::as_str).collect::<Vec<_>>().join(" -> ");
+    let tail = steps.iter().skip(CYCLE_SHOWN + hidden).map(String::as_str).collect::<Vec<_>>().join(" -> ");
+    format!("{head} -> ({hidden} more) -> {tail}")
 }
 
 impl fmt::Display for Fault {

@@ -14,6 +14,7 @@ pub use builder::DefinitionBuilder;
 pub use fault::{DefinitionFaults, Fault, FaultKind};
 pub use hash::DefinitionHash;
 pub use names::{NameFault, check_name};
+pub(crate) use names::{is_invisible, shown};
 pub use object::Object;
 pub use raw::{Compensation, CrashLoopPolicy, Definition, FailurePolicy, Join, Step};
 pub use valid::{DefinitionLimits, StoredDefinitionError, ValidCompensation, ValidDefinition, ValidStep};

@@ -18,12 +18,12 @@ pub enum NameFault {
     /// A character nobody can see.
     #[error("holds the invisible character U+{0:04X}")]
     Invisible(u32),
-    /// A space at either end.
-    #[error("begins or ends with a space")]
-    OuterSpace,
+    /// Nothing but spaces.
+    #[error("holds nothing but spaces")]
+    Blank,
 }
 
-/// Checks a name or id: 1..=1024 bytes, only visible characters, single spaces inside allowed.
+/// Checks a name or id: 1..=1024 bytes, only visible characters and spaces, not spaces alone.
 ///
 /// # Errors
 /// [`NameFault`]: which rule is broken; the caller should rename.
@@ -37,15 +37,15 @@ pub fn check_name(name: &str) -> Result<(), NameFault> {
     if let Some(c) = name.chars().find(|&c| is_invisible(c)) {
         return Err(NameFault::Invisible(u32::from(c)));
     }
-    if name.starts_with(' ') || name.ends_with(' ') {
-        return Err(NameFault::OuterSpace);
+    if name.chars().all(|c| c == ' ') {
+        return Err(NameFault::Blank);
     }
     Ok(())
 }
 
 /// Control characters, white space other than the plain space, and the format characters of Unicode that
 /// show nothing or turn the direction of the text.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     let formatting = matches!(u32::from(c),
         0xAD | 0x34F | 0x61C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x200B..=0x200F
         | 0x2028..=0x202E | 0x2060..=0x206F | 0x3164 | 0xFE00..=0xFE0F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFFB
@@ -74,11 +74,13 @@ pub(crate) fn nearest<'a>(
     if let Some((&id, _)) = known.get_key_value(wrong.trim()) {
         return in_order.iter().copied().find(|k| *k == id);
     }
-    let budget = 1 + wrong.chars().take(64).count() / 3;
+    let length = wrong.chars().take(64).count();
+    let budget = 1 + length / 3;
     let near = |id: &&'a str| (distance(wrong, id), *id);
     in_order
         .iter()
         .take(2_000)
+        .filter(|id| id.chars().take(64).count().abs_diff(length) <= budget)
         .map(near)
         .filter(|(d, _)| *d <= budget)
         .min_by_key(|(d, _)| *d)
@@ -125,7 +127,7 @@ mod tests {
         assert_eq!(check_name(""), Err(NameFault::Empty));
         assert_eq!(check_name("a\u{200B}b"), Err(NameFault::Invisible(0x200B)));
         assert_eq!(check_name("a\nb"), Err(NameFault::Invisible(10)));
-        assert_eq!(check_name(" a"), Err(NameFault::OuterSpace));
+        assert_eq!((check_name(" a "), check_name("  ")), (Ok(()), Err(NameFault::Blank)));
         assert_eq!(check_name(&"x".repeat(1_025)), Err(NameFault::TooLong));
     }
 }

@@ -6,7 +6,7 @@ use crate::resilience::{
     retry::{Jitter, RetryPolicy, RetryRule},
 };
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 fn faults(definition: Definition) -> Vec<String> {
@@ -40,11 +40,24 @@ fn every_fault_is_listed_at_once_in_document_order() {
         r#"step "a" has the id of an earlier step: give each step its own id"#,
         r#"step "b" needs "a" twice: name each need once"#,
         r#"step "b" needs itself: remove it from its own needs"#,
-        r#"step "c" attempt_timeout_ms is 0: use 1..=315532800000 ms, or leave it out for no limit"#,
+        r#"step "c" attempt_timeout_ms is 0: use 1..=315360000000 ms, or leave it out for no limit"#,
         r#"step "c" has a quorum of 2 over 1 needs: use 1..=1"#,
         r#"step "b" is on a cycle: b -> c -> a -> b: remove one of these needs"#,
     ];
     assert_eq!(found, expected);
+}
+
+/// Both would run under one idempotency key, and the compensation's end was taken for the step's.
+#[test]
+fn an_id_under_which_another_step_is_undone_is_refused() {
+    let steps = |undo: bool| {
+        let first = Step::new("a").activity("noop");
+        let first = if undo { first.compensation("noop", Value::Null) } else { first };
+        Definition::builder("x").step(first).step(Step::new("a/undo")).build()
+    };
+    assert!(steps(false).validate().is_ok());
+    let expected = r#"step "a/undo" has the id under which step "a" is undone: give it another id, or that step no compensation"#;
+    assert_eq!(faults(steps(true)), [expected]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::discovery::{REQUIREMENTS_MAX, Requirement};
 use crate::resilience::retry::RetryPolicy;
 use crate::workflow::condition::{Condition, ConditionFault};
 use crate::workflow::graph::Graph;
+use crate::workflow::run::UNDO;
 use crate::workflow::template::{Template, TemplateFault};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -35,7 +36,15 @@ pub(super) fn validate(
         numbers.entry(step.id.as_str()).or_insert(number);
     }
     let ids: Vec<&str> = source.steps.iter().map(|step| step.id.as_str()).collect();
-    let mut checker = Checker { numbers: &numbers, ids: &ids, faults: Vec::new(), step: None };
+    let undone = source.steps.iter().filter(|step| step.compensation.is_some());
+    let mut checker = Checker {
+        numbers: &numbers,
+        ids: &ids,
+        compensated: undone.map(|step| step.id.as_str()).collect(),
+        faults: Vec::new(),
+        step: None,
+        suggestions: SUGGESTIONS_MAX,
+    };
     checker.run_settings(&source);
     let mut needs = Vec::with_capacity(source.steps.len());
     let mut steps = Vec::with_capacity(source.steps.len());
@@ -84,10 +93,17 @@ fn check_size(source: &Definition, limits: &DefinitionLimits) -> Vec<Fault> {
 struct Checker<'a> {
     numbers: &'a HashMap<&'a str, u32>,
     ids: &'a [&'a str],
+    /// Ids of the steps with a compensation.
+    compensated: HashSet<&'a str>,
     faults: Vec<Fault>,
     /// The step being checked.
     step: Option<u32>,
+    /// How many more ids are looked for among those that are there.
+    suggestions: u32,
 }
+
+/// Unknown ids for which the one that was meant is looked for: it takes a while among many.
+const SUGGESTIONS_MAX: u32 = 16;
 
 impl Checker<'_> {
     fn id_of(&self, number: u32) -> String {
@@ -111,8 +127,10 @@ impl Checker<'_> {
         }
     }
 
-    fn nearest_hint(&self, wrong: &str) -> String {
-        match nearest(wrong, self.numbers, self.ids) {
+    fn nearest_hint(&mut self, wrong: &str) -> String {
+        let looked = self.suggestions > 0;
+        self.suggestions = self.suggestions.saturating_sub(1);
+        match looked.then(|| nearest(wrong, self.numbers, self.ids)).flatten() {
             Some(near) => format!("did you mean \"{}\"?", shown(near)),
             None => "name a step of this definition".to_owned(),
         }
@@ -130,6 +148,12 @@ impl Checker<'_> {
         self.name("activity", &step.activity);
         if self.numbers.get(step.id.as_str()) != Some(&number) {
             self.fault(FaultKind::DuplicateId, "give each step its own id");
+        }
+        if let Some(undone) = step.id.strip_suffix(UNDO)
+            && self.compensated.contains(undone)
+        {
+            let kind = FaultKind::CompensationId { undone: shown(undone) };
+            self.fault(kind, "give it another id, or that step no compensation");
         }
         let mut seen = HashSet::with_capacity(step.needs.len());
         let mut known = Vec::with_capacity(step.needs.len());

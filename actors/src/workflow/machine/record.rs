@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{OUTPUT_ROW, UNDO, encoded, step_row};
+use super::{OUTPUT_ROW, encoded, step_row};
 use crate::{
     entity::{EffectRequest, Failure, NotAccepted, Recorder, TimerRequest},
     ids::Timestamp,
     store::{RowOp, Timer, decode},
     workflow::{
         definition::ValidDefinition,
-        run::{self, AttemptId, AttemptResult, Decision, RowKey, RunEffect},
+        run::{self, AttemptId, AttemptResult, Decision, RowKey, RunEffect, UNDO},
     },
 };
 

@@ -4,9 +4,9 @@ use super::codes::StepCode;
 use super::effect::{Decision, EVENTS_MAX, RowKey, RunEffect, TimerId};
 use super::event::{EndCause, RunError, RunEvent, SkipReason, StepError};
 use super::input::{AttemptId, RunInput, RunRejection};
-use super::outputs::{RunScope, encode_row};
+use super::outputs::{RunScope, check_levels, encode_row};
 use super::state::{Phase, RunState};
-use crate::workflow::definition::ValidDefinition;
+use crate::workflow::definition::{ValidDefinition, shown};
 use serde_json::Value;
 
 /// A decision is cut when the inputs of the attempts it starts reach this many bytes.
@@ -157,6 +157,7 @@ impl Turn<'_> {
     /// # Errors
     /// When it is over the limit of an input.
     pub(super) fn measure(&mut self, input: &Value) -> Result<(), String> {
+        check_levels(input)?;
         let bytes = rmp_serde::to_vec_named(input).map_err(|e| e.to_string())?.len();
         if bytes > INPUT_BYTES_MAX {
             return Err(format!("the input has {bytes} bytes, over the limit of 1 MiB"));
@@ -211,7 +212,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn step_failed_error(&self, step: u32) -> RunError {
-        let id = self.def.step_id(step);
+        let id = shown(self.def.step_id(step));
         let message = match self.state.kept.errors.get(&step) {
             Some(error) => format!("step \"{id}\" failed: {} ({})", error.message, error.code),
             None => format!("step \"{id}\" failed"),

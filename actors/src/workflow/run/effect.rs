@@ -120,8 +120,11 @@ impl TimerId {
     }
 }
 
+/// Ending of the id, and of the idempotency key, of a compensation.
+pub(crate) const UNDO: &str = "/undo";
+
 /// The idempotency key of all attempts of a step (`RUN/STEP`) or of its compensation (`RUN/STEP/undo`).
 #[must_use]
 pub fn idempotency_key(run_id: &str, step_id: &str, undo: bool) -> String {
-    format!("{run_id}/{step_id}{}", if undo { "/undo" } else { "" })
+    format!("{run_id}/{step_id}{}", if undo { UNDO } else { "" })
 }

@@ -288,7 +288,7 @@ pub enum EndCause {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepError {
     /// Short code: the activity's own, or `timeout`, `panic`, `cancelled`, `total_timeout`, `condition`,
-    /// `input_template`, `output_too_large`.
+    /// `input_template`, `input_too_large`, `output_too_large`.
     #[serde(rename = "c")]
     pub code: Box<str>,
     /// What happened; at most 512 bytes.

@@ -24,10 +24,12 @@ mod state;
 mod undo;
 mod view;
 
+pub(crate) use effect::UNDO;
 pub use effect::{Decision, EVENTS_MAX, OutputRow, RowKey, RunEffect, TimerId, idempotency_key};
 pub use event::{EndCause, RetryScope, RunError, RunEvent, SkipReason, StepError, WaitingFor};
 pub use history::HistoryLine;
 pub use input::{AttemptId, AttemptResult, Failure, IllegalTransition, RunInput, RunRejection};
+pub(crate) use outputs::check_levels;
 pub use snapshot::SnapshotError;
 pub use state::{RunState, RunStatus};
 pub use view::{RunCounts, StepView};

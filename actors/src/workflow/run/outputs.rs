@@ -10,11 +10,31 @@ use serde_json::Value;
 /// Largest output row in bytes: the store's limit for a row.
 pub(super) const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
+/// Most levels of lists and objects inside each other in an input or output: what is stored is read to 1 024.
+pub(crate) const LEVELS_MAX: usize = 500;
+
+/// Refuses a value that nests deeper than what is stored can be read.
+pub(crate) fn check_levels(value: &Value) -> Result<(), String> {
+    fn fits(value: &Value, left: usize) -> bool {
+        let Some(inside) = left.checked_sub(1) else { return false };
+        match value {
+            Value::Array(items) => items.iter().all(|item| fits(item, inside)),
+            Value::Object(map) => map.values().all(|value| fits(value, inside)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        }
+    }
+    if fits(value, LEVELS_MAX + 1) {
+        return Ok(());
+    }
+    Err(format!("it nests more than {LEVELS_MAX} levels deep"))
+}
+
 /// An output as a row: its checksum and bytes; `None` for null, which has no row.
 pub(super) fn encode_row(key: RowKey, value: &Value) -> Result<Option<(u32, OutputRow)>, String> {
     if value.is_null() {
         return Ok(None);
     }
+    check_levels(value)?;
     let bytes = rmp_serde::to_vec_named(value).map_err(|e| e.to_string())?;
     if bytes.len() > OUTPUT_BYTES_MAX {
         return Err(format!("the output has {} bytes, over the limit of 1 MiB", bytes.len()));
@@ -89,5 +109,19 @@ impl Scope for RunScope<'_> {
 
     fn id(&self, step: u32) -> &str {
         self.def.step_id(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value that was stored and could not be read made its run unreadable.
+    #[test]
+    fn what_nests_too_deep_to_be_read_is_not_stored() {
+        let nested = |levels: usize| (0..levels).fold(Value::from(1), |inside, _| Value::from(vec![inside]));
+        let (_, row) = encode_row(RowKey::Run, &nested(LEVELS_MAX)).unwrap().unwrap();
+        assert_eq!(OutputRow::decode(&row.bytes).unwrap(), nested(LEVELS_MAX));
+        assert!(encode_row(RowKey::Run, &nested(LEVELS_MAX + 1)).unwrap_err().contains("500 levels"));
     }
 }

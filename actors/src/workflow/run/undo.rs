@@ -7,6 +7,7 @@ use super::failures::{NextTry, failure_of, next_try};
 use super::input::{AttemptId, AttemptResult, Failure};
 use super::outputs::RunScope;
 use super::state::Undoing;
+use crate::workflow::definition::shown;
 
 impl Turn<'_> {
     /// Whether no compensation runs and none waits for its time or for a node.
@@ -85,7 +86,7 @@ impl Turn<'_> {
     }
 
     fn undo_failed(&mut self, step: u32, attempt: u32, error: StepError) {
-        let id = self.def.step_id(step);
+        let id = shown(self.def.step_id(step));
         let message = format!("step \"{id}\" could not be undone: {} ({})", error.message, error.code);
         self.apply(RunEvent::CompensationFailed { step, attempt, error });
         self.apply(RunEvent::RunFailed { error: RunError::new("compensation_failed", &message, Some(step)) });
