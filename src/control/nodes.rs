@@ -127,7 +127,7 @@ pub(super) async fn find(desk: &Desk, name: &str, sink: &mut impl Sink) -> Resul
     };
     let here = name.here();
     let request = Request::EntityShow { kind: here.kind.to_string(), key: here.key.to_string(), at: None };
-    let exists = match asked(desk, &cluster, &node, request).await {
+    let exists = match asked(desk, &cluster, &node, request, ASK_WITHIN).await {
         Ok((_, None)) => Some(true),
         Ok((_, Some(problem))) if problem.code == "entity.unknown" => Some(false),
         // It is there, and cannot be shown.
@@ -163,7 +163,7 @@ pub(super) async fn ask(desk: &Desk, node: &str, request: Request, sink: &mut im
         one => vec![one.to_owned()],
     };
     for node in nodes {
-        let (lines, problem) = asked(desk, &cluster, &node, request.clone()).await?;
+        let (lines, problem) = asked(desk, &cluster, &node, request.clone(), ASK_WITHIN).await?;
         for line in lines {
             sink.put(line).await?;
         }
@@ -202,6 +202,7 @@ pub(super) async fn asked(
     cluster: &std::sync::Arc<dyn Remote>,
     node: &str,
     request: Request,
+    within: Duration,
 ) -> Result<(Vec<String>, Option<Problem>), Problem> {
     if node == cluster.node() {
         return Ok(collected(desk, request).await);
@@ -215,7 +216,7 @@ pub(super) async fn asked(
         )
     };
     let bytes = encode(&request).map(Bytes::from).map_err(|error| malformed(&error))?;
-    let answer = cluster.ask(node, bytes, ASK_WITHIN).await.map_err(|kind| problem(&kind, node))?;
+    let answer = cluster.ask(node, bytes, within).await.map_err(|kind| problem(&kind, node))?;
     decode(&answer).map_err(|error| malformed(&error))
 }
 

@@ -23,6 +23,9 @@ use super::{
 /// Longest wait of one request for the end of a run; who waits longer asks again.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// How long a node may take to say whether it has a run.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 /// A run to be started.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStart {
@@ -153,7 +156,7 @@ async fn has_run(
     let mut silent = Vec::new();
     for node in cluster.nodes() {
         let request = Request::Show { run: run.to_owned() };
-        match asked(desk, cluster, &node.node, request).await {
+        match asked(desk, cluster, &node.node, request, LOOK_WITHIN).await {
             Ok((_, Some(problem))) if problem.code == "run.unknown" => {}
             // It is there, readable or not.
             Ok(_) => return Ok(Some(node.node)),
