@@ -19,8 +19,7 @@ const THREADS: u64 = 8;
 
 /// Agents of 10 000 capabilities, ten of each.
 fn discovery() -> Discovery {
-    let mut options = DiscoveryOptions::default();
-    options.instances_max = 200_000;
+    let options = DiscoveryOptions { instances_max: 200_000, ..DiscoveryOptions::default() };
     let mut discovery = Discovery::new(options).expect("options");
     let terms = LeaseTerms::new(Duration::from_secs(60), Duration::from_secs(600)).expect("terms");
     for agent in 0..AGENTS {

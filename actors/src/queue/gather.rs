@@ -76,7 +76,8 @@ impl Gather {
             let size: usize = next.jobs.iter().map(|job| job.payload.len()).sum();
             let alike = together.first().is_none_or(|first| first.partitions == next.partitions);
             let fits = jobs + next.jobs.len() <= QUEUE_BATCH_MAX && bytes + size <= BATCH_BYTES;
-            if !together.is_empty() && !(alike && fits) {
+            let joins = alike && fits;
+            if !(together.is_empty() || joins) {
                 break;
             }
             (jobs, bytes) = (jobs + next.jobs.len(), bytes + size);
