@@ -195,7 +195,7 @@ async fn verify_finds_every_row_of_index_and_feed_that_is_missing_or_too_many() 
         ("versions of the entity do not ascend", |txn| {
             let mut feed = txn.open_table(FEED).unwrap();
             let (from, to) = (key::feed(Position(1)), key::feed(Position(9)));
-            let row = redb::ReadableTable::get(&feed, from.as_slice()).unwrap().unwrap().value().to_vec();
+            let row = feed.get(from.as_slice()).unwrap().unwrap().value().to_vec();
             let (_, body) = stanchion_actors::store::unframe(&from, &row).unwrap();
             let row = stanchion_actors::store::frame(&to, 1, body);
             feed.insert(to.as_slice(), row.as_slice()).unwrap();
