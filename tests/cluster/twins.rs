@@ -82,7 +82,7 @@ async fn a_peer_whose_stream_is_replaced_is_told_of_although_it_is_up_again_at_o
         b.dial(&a);
         let told = async { while events.recv().await.unwrap().state != PeerState::Up {} };
         patient(told).await;
-        a.stop().await;
-        b.stop().await;
+        patient(a.gateway.stop()).await;
+        patient(b.gateway.stop()).await;
     }
 }
