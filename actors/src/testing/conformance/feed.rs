@@ -47,6 +47,7 @@ async fn read(rig: &Rig, kind: Option<&str>, limit: usize) -> Result<Vec<FeedIte
         let page = page(rig, after, kind, limit).await?;
         holds(page.items.len() <= limit, "at most the asked number comes")?;
         holds(page.until >= after, "the place to go on does not go back")?;
+        holds(page.until <= rig.store()?.position(), "nothing is promised of what is not there yet")?;
         let reached = page.items.last().map_or(after, |item| item.position);
         holds(page.until >= reached, "what was shown lies before the place to go on")?;
         items.extend(page.items);
