@@ -143,7 +143,10 @@ impl Disk {
                 _ => Bound::Included(prefix.clone()),
             };
             let rows = self.table(Table::Index).range((from, Bound::Unbounded));
-            for (key, value) in rows.take_while(|(key, _)| key.starts_with(&prefix)) {
+            // A longer value that goes on after a 00.
+            let longer = |key: &[u8]| key.get(prefix.len()) == Some(&0xff);
+            let rows = rows.take_while(|(key, _)| key.starts_with(&prefix));
+            for (key, value) in rows.filter(|(key, _)| !longer(key)) {
                 if listed.len() >= limit {
                     return Ok(listed);
                 }
