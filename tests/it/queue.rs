@@ -349,7 +349,8 @@ async fn jobs_enqueued_at_once_share_entries_and_each_caller_has_its_own_answer(
 
 #[tokio::test]
 async fn who_goes_away_while_it_enqueues_keeps_nobody_waiting() {
-    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let store = MemoryStore::new();
+    let system = System::builder().open_on(store.clone()).await.unwrap();
     let queue = system.queue("q").unwrap();
     queue.configure(QueueConfig::default()).await.unwrap();
     assert_eq!(queue.partitions().await.unwrap(), 1);
@@ -359,9 +360,11 @@ async fn who_goes_away_while_it_enqueues_keeps_nobody_waiting() {
         let mut second = Box::pin(async move { second.enqueue(jobs(1)).await });
         // Both have begun, in this order; then the first one is gone.
         let mut nobody = Context::from_waker(Waker::noop());
+        store.faults().hold();
         assert!(first.as_mut().poll(&mut nobody).is_pending());
         assert!(second.as_mut().poll(&mut nobody).is_pending());
         drop(first);
+        store.faults().deliver();
         assert_eq!(second.await.unwrap().len(), 1);
     }
     stop(system).await;

@@ -14,7 +14,7 @@ fn chain(steps: usize) -> String {
         let before = if step == 0 { String::new() } else { format!("\n    needs: [line{}]", step - 1) };
         text += &format!("  - id: nap{step}\n    activity: sleep\n    input: {{ ms: 20 }}{before}\n");
         text += &format!(
-            "  - id: line{step}\n    activity: append\n    input: {{ path: ${{input.path}}, line: x }}\n    needs: [nap{step}]\n"
+            "  - id: line{step}\n    activity: append\n    input: {{ path: \"${{input.path}}\", line: x }}\n    needs: [nap{step}]\n"
         );
     }
     text

@@ -71,14 +71,16 @@ impl RunState {
             RunEvent::CompensationStarted { step, attempt, first_us } => {
                 self.undo_started(*step, *attempt, *first_us);
             }
-            RunEvent::CompensationCompleted { step, .. } => {
-                self.kept.undo.retain(|undo| undo != step);
-                self.kept.undoing = None;
-                self.kept.errors.remove(step);
-                self.set_code(*step, StepCode::Compensated);
-            }
+            RunEvent::CompensationCompleted { step, .. } => self.undo_completed(*step),
             RunEvent::CompensationFailed { step, attempt, error } => self.undo_failed(*step, *attempt, error),
         }
+    }
+
+    fn undo_completed(&mut self, step: u32) {
+        self.kept.undo.retain(|undo| *undo != step);
+        self.kept.undoing = None;
+        self.kept.errors.remove(&step);
+        self.set_code(step, StepCode::Compensated);
     }
 
     fn step_started(&mut self, step: u32, attempt: u32, first_us: Option<i64>) {
