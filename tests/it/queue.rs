@@ -313,7 +313,8 @@ async fn takers_ask_where_jobs_may_be_and_leave_the_rest_to_the_next() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_enqueued_at_once_share_entries_and_each_caller_has_its_own_answer() {
-    let system = System::builder().open_on(MemoryStore::new()).await.unwrap();
+    let store = MemoryStore::new();
+    let system = System::builder().open_on(store.clone()).await.unwrap();
     let queue = system.queue("q").unwrap();
     queue.configure(QueueConfig { max: 150, ..QueueConfig::default() }).await.unwrap();
     assert_eq!(queue.partitions().await.unwrap(), 1);
@@ -322,7 +323,12 @@ async fn jobs_enqueued_at_once_share_entries_and_each_caller_has_its_own_answer(
         let queue = queue.clone();
         async move { queue.enqueue(jobs).await }
     };
-    let answers = join_all((0..100).map(|_| enqueue(jobs(1)))).await;
+    // All have begun before the first one is answered.
+    store.faults().hold();
+    let mut all = Box::pin(join_all((0..100).map(|_| enqueue(jobs(1)))));
+    assert!(all.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    store.faults().deliver();
+    let answers = all.await;
     let mut ids: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()[0].id().seq).collect();
     assert!(ids.is_sorted(), "in the order in which they came");
     ids.dedup();
