@@ -154,24 +154,70 @@ pub(super) async fn ask(desk: &Desk, node: &str, request: Request, sink: &mut im
         let hint = "name one node";
         return Err(Problem::rejected("usage", "a node passes no request on", "--node", hint).into());
     }
-    let nodes: Vec<String> = match node {
-        EVERY => {
-            let near =
-                cluster.nodes().into_iter().filter(|node| matches!(node.state.as_str(), "up" | "suspect"));
-            near.map(|node| node.node).collect()
-        }
-        one => vec![one.to_owned()],
-    };
-    for node in nodes {
-        let (lines, problem) = asked(desk, &cluster, &node, request.clone(), ASK_WITHIN).await?;
+    if node == EVERY {
+        return everywhere(desk, &cluster, &request, sink).await;
+    }
+    let (lines, problem) = asked(desk, &cluster, node, request, ASK_WITHIN).await?;
+    for line in lines {
+        sink.put(line).await?;
+    }
+    problem.map_or(Ok(()), |problem| Err(problem.into()))
+}
+
+/// Asks every node at once; each line says whose it is. A node that gives no answer is named when all others have
+/// given theirs. What is unknown to some nodes and known to others is known.
+async fn everywhere(
+    desk: &Desk,
+    cluster: &std::sync::Arc<dyn Remote>,
+    request: &Request,
+    sink: &mut impl Sink,
+) -> Result<(), Stop> {
+    let (near, far): (Vec<_>, Vec<_>) = cluster
+        .nodes()
+        .into_iter()
+        .filter(|node| node.state != "left")
+        .partition(|node| matches!(node.state.as_str(), "up" | "suspect"));
+    let mut silent: Vec<String> = far.into_iter().map(|node| node.node).collect();
+    let answers = near.iter().map(|node| asked(desk, cluster, &node.node, request.clone(), ASK_WITHIN));
+    let (mut unknown, mut failed, mut told) = (None, None, false);
+    for (node, answer) in near.iter().zip(futures_util::future::join_all(answers).await) {
+        let Ok((lines, problem)) = answer else {
+            silent.push(node.node.clone());
+            continue;
+        };
+        told |= problem.is_none();
         for line in lines {
-            sink.put(line).await?;
+            sink.put(of_node(&line, &node.node)).await?;
         }
-        if let Some(problem) = problem {
-            return Err(problem.into());
+        match problem {
+            Some(problem) if problem.code.ends_with(".unknown") => unknown = unknown.or(Some(problem)),
+            Some(problem) => {
+                let place = format!("{} on node {}", problem.place, node.node);
+                failed = failed.or(Some(Problem { place, ..problem }));
+            }
+            None => {}
         }
     }
-    Ok(())
+    if let Some(problem) = failed {
+        return Err(problem.into());
+    }
+    if !silent.is_empty() {
+        let what = format!("no answer from {}", silent.join(", "));
+        let hint = "see \"stanchion node ls\", then try again";
+        let problem = Problem::rejected("node.no_answer", what, "--node *", hint);
+        return Err(Problem { family: Family::Unavailable, ..problem }.into());
+    }
+    unknown.filter(|_| !told).map_or(Ok(()), |problem| Err(problem.into()))
+}
+
+/// A line of an answer with the node that gave it, as its last field.
+fn of_node(line: &str, node: &str) -> String {
+    let row = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line);
+    let says = row.as_ref().map_or(true, |row| row.is_empty() || row.contains_key("node"));
+    match line.trim_end().strip_suffix('}') {
+        Some(fields) if !says => format!("{fields},\"node\":{}}}", serde_json::Value::from(node)),
+        _ => line.to_owned(),
+    }
 }
 
 /// Collects the lines of an answer.

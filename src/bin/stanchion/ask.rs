@@ -27,6 +27,9 @@ pub(crate) async fn execute(db: &Path, requests: Vec<Request>, out: &mut Out) ->
     let mut options = StoreOptions::default();
     if let Some(first) = left.peek() {
         out.shows(how(first));
+        if matches!(first, Request::OnNode { node, .. } if node == "*") {
+            out.names_nodes();
+        }
         refuse_own_store(db, first)?;
         if !db.exists() && !first.makes_store() {
             return Err(missing(db).into());

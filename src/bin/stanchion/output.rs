@@ -16,11 +16,20 @@ pub(crate) struct Out {
     human: Human,
     status: Option<String>,
     told: bool,
+    names_nodes: bool,
 }
 
 impl Out {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, gone: false, failed: None, human: Human::Lines, status: None, told: false }
+        Self {
+            json,
+            gone: false,
+            failed: None,
+            human: Human::Lines,
+            status: None,
+            told: false,
+            names_nodes: false,
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -40,6 +49,11 @@ impl Out {
     /// Lines that follow are shown to people this way.
     pub(crate) fn shows(&mut self, human: Human) {
         self.human = human;
+    }
+
+    /// Lines that follow come from several nodes: people are told from which.
+    pub(crate) fn names_nodes(&mut self) {
+        self.names_nodes = true;
     }
 
     /// Prints text as it is.
@@ -83,7 +97,10 @@ impl Out {
         let Ok(value) = serde_json::from_str::<Value>(line) else { return self.print(line) };
         self.status = value.get("status").and_then(Value::as_str).map(str::to_owned);
         if let Some(text) = self.human.show(line, &value) {
-            self.print(&text);
+            match value.get("node").and_then(Value::as_str).filter(|_| self.names_nodes) {
+                Some(node) => self.print(&format!("{text}  @{node}")),
+                None => self.print(&text),
+            }
         }
     }
 

@@ -69,7 +69,8 @@ impl Coded for JoinError {
     fn family(&self) -> Family {
         match self {
             Self::Options(_) | Self::Joined => Family::Rejected,
-            Self::Gateway(_) | Self::Random(_) | Self::Tasks(_) => Family::Unavailable,
+            Self::Gateway(error) => error.family(),
+            Self::Random(_) | Self::Tasks(_) => Family::Unavailable,
         }
     }
 }
