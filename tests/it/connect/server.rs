@@ -145,15 +145,16 @@ async fn serve(mut stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
         let path = asked.path.split('?').next().unwrap_or_default();
         match path {
             "/hold" => {
-                // A caller that leaves ends the wait as well.
+                // A caller that leaves ends the wait as well; being readable alone may be of what was read already.
+                let mut more = [0];
                 tokio::select! {
                     permit = seen.release.acquire() => permit.unwrap().forget(),
-                    _ = stream.readable() => return Ok(()),
+                    _ = stream.peek(&mut more) => return Ok(()),
                 }
                 answer(&mut stream, 200, "", "held").await?;
             }
             "/silent" => {
-                stream.readable().await?;
+                stream.peek(&mut [0]).await?;
                 return Ok(());
             }
             "/reset" => {
