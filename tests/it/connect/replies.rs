@@ -16,8 +16,8 @@ use stanchion::{
 use stanchion_actors::testing::bytes::{cases, damaged};
 
 const REPLIES: [&str; 4] = [
-    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"a\": 1}\n",
-    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n3;ext=1\r\nbit\r\n0\r\nTrailer: x\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"a\": 1}\n",
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n3;ext=1\r\nbit\r\n0\r\nTrailer: x\r\n\r\n",
     "HTTP/1.1 429 Slow\r\nRetry-After: Fri, 07 Nov 2025 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 302 Found\r\nLocation: /b/../c?d=%20#e\r\nContent-Length: 0\r\n\r\n",
 ];
