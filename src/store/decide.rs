@@ -8,8 +8,6 @@ use stanchion_actors::{
 };
 use stanchion_sync::Fences;
 
-use super::by_number::ByNumber;
-
 /// What is known of an entity without a read.
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -22,14 +20,14 @@ struct Known {
 pub(crate) struct Owners {
     boot: u64,
     fences: Fences,
-    known: HashMap<EntityId, Known, ByNumber>,
+    known: HashMap<EntityId, Known>,
     /// Given back within the batch: their versions are dropped once the batch can be read.
     released: Vec<EntityId>,
 }
 
 impl Owners {
     pub(crate) fn new(boot: u64) -> Self {
-        Self { boot, fences: Fences::new(), known: HashMap::default(), released: Vec::new() }
+        Self { boot, fences: Fences::new(), known: HashMap::new(), released: Vec::new() }
     }
 
     /// The last version, if known without a read.

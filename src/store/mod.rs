@@ -6,7 +6,6 @@
 
 mod backends;
 mod backup;
-mod by_number;
 mod chunk;
 mod compact;
 mod crash;

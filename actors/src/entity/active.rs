@@ -168,21 +168,16 @@ impl Active {
         self.machine.rows_restored()
     }
 
-    /// Whether the outbox asked for all that is pending.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.reoffer
-    }
-
-    /// The entity, if the outbox asked for all that is pending; forgets that it did.
-    pub(crate) fn take_asked(&mut self) -> Option<EntityId> {
-        std::mem::take(&mut self.reoffer).then_some(self.entity)
-    }
-
     /// Offers every pending message to an outbox that does not know them.
-    pub(crate) fn offer(&mut self, loaded: Loaded) {
+    pub(crate) async fn offer_pending(&mut self) -> Result<(), StoreError> {
+        if !std::mem::take(&mut self.reoffer) {
+            return Ok(());
+        }
+        let loaded = self.env.store().current().load(self.entity).await?.unwrap_or_default();
         let next = loaded.head().map_or(1, |head| head.next_message);
         self.cell.pending_are(loaded.messages.iter().map(|message| message.seq), next);
         After::Deliver(loaded.messages, true).perform(&self.env, &self.cell, self.entity);
+        Ok(())
     }
 
     /// The right this activation writes under.

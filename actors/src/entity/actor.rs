@@ -1,6 +1,6 @@
 //! The one actor type behind every entity: a thin shell over [`Active`].
 
-use std::{panic::resume_unwind, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stanchion_sync::Claim;
@@ -11,8 +11,7 @@ use super::{
     machine::{Machine, Unreadable},
     mail::Item,
     msg::EntityMsg,
-    purge::{Purge, PurgeError, remove},
-    seat::{Trouble, Worked},
+    purge::{Purge, remove},
 };
 use crate::{
     env::Env,
@@ -22,6 +21,8 @@ use crate::{
     task::ActorGuard,
 };
 
+/// Items handled before the actor lets others run.
+const TURN: usize = 128;
 /// An activation that failed is tried again after this long, at first and at most, when the system itself has
 /// work for the entity.
 const REACTIVATE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(2));
@@ -48,6 +49,7 @@ pub struct EntityState {
     env: Arc<Env>,
     cell: Arc<EntityCell>,
     generation: u64,
+    active: Option<Active>,
     failures: u32,
     /// The last activation ended before its time.
     owed: bool,
@@ -71,7 +73,7 @@ impl Actor for EntityActor {
         myself.cast(EntityMsg::Wake)?;
         let counted = env.tasks().actor("entity");
         let generation = claim.generation();
-        Ok(EntityState { env, cell, generation, failures: 0, owed: false, _counted: counted })
+        Ok(EntityState { env, cell, generation, active: None, failures: 0, owed: false, _counted: counted })
     }
 
     async fn handle(
@@ -94,62 +96,83 @@ impl Actor for EntityActor {
 impl EntityState {
     async fn turn(&mut self, myself: &ActorRef<EntityMsg>) {
         self.cell.touch();
-        if let Some((trouble, active)) = self.cell.seat.trouble(self.generation) {
-            self.owed |= active.is_some();
-            drop(active);
-            match trouble {
-                Trouble::Broken(broken) => return self.give_up(broken),
-                // It happened to a caller, in this actor's place.
-                Trouble::Panicked(panic) => resume_unwind(panic),
-            }
-        }
-        let present = self.cell.seat.with(self.generation, |_| ()).is_some();
-        if !present && !self.activate().await {
+        if self.active.is_none() && !self.activate().await {
             return;
         }
-        match self.cell.seat.turn_of(self.generation, &self.cell) {
-            Worked::Broken(broken, active) => {
-                self.owed |= active.is_some();
-                drop(active);
-                return self.give_up(broken);
-            }
-            Worked::Purge(purge, active) => return self.purge(purge, active).await,
-            // More may lie there: let others run, then look again.
-            Worked::Again => drop(myself.cast(EntityMsg::Wake)),
-            Worked::Done => {}
+        match self.work(myself) {
+            Ok(None) => {}
+            Ok(Some(purge)) => return self.purge(purge).await,
+            Err(broken) => return self.give_up(broken),
         }
-        if let Err(error) = self.offer_pending().await {
+        if let Some(active) = &mut self.active
+            && let Err(error) = active.offer_pending().await
+        {
             self.give_up(Broken(FailureKind::from(&error)));
         }
     }
 
-    /// Ends the activation and removes the entity; whatever waits in the mailbox finds it gone, and begins it anew.
-    async fn purge(&mut self, purge: Purge, active: Result<Option<Box<Active>>, PurgeError>) {
-        let removed = match active {
-            Ok(Some(active)) => {
-                active.say_goodbye();
-                let entity = active.token().entity;
-                drop(active);
-                let store = self.env.store().current();
-                remove(store.as_ref(), self.cell.name(), entity, self.env.incarnation()).await
+    /// Handles what lies in the mailbox, up to a removal.
+    fn work(&mut self, myself: &ActorRef<EntityMsg>) -> Result<Option<Purge>, Broken> {
+        let Some(active) = &mut self.active else { return Ok(None) };
+        active.retry_planned = false;
+        active.submit()?;
+        let (mut waits, mut full) = (false, false);
+        for handled in 0.. {
+            if handled == TURN {
+                // More may lie there: let others run, then look again.
+                let _ = myself.cast(EntityMsg::Wake);
+                break;
             }
-            Ok(None) => Ok(false),
-            Err(busy) => Err(busy),
+            if !active.has_room() {
+                full = true;
+                break;
+            }
+            let Some(item) = self.cell.pop() else { break };
+            if matches!(item, Item::Prepare(_) | Item::Purge(_)) && !active.is_quiet() {
+                self.cell.unpop(item);
+                waits = true;
+                break;
+            }
+            match item {
+                Item::Purge(purge) => return Ok(Some(purge)),
+                item => active.handle(item)?,
+            }
+        }
+        active.submit()?;
+        active.perform_afters();
+        if full && active.has_room() {
+            // The full chain left: what lies in the mailbox is for the next one.
+            let _ = myself.cast(EntityMsg::Wake);
+        }
+        if waits && !active.retry_planned {
+            active.wake_when_quiet();
+        }
+        Ok(None)
+    }
+
+    /// Ends the activation and removes the entity; whatever waits in the mailbox finds it gone, and begins it anew.
+    async fn purge(&mut self, purge: Purge) {
+        let removed = match self.active.take() {
+            Some(active) => match active.in_the_way() {
+                Some(busy) => {
+                    self.active = Some(active);
+                    Err(busy)
+                }
+                None => {
+                    active.say_goodbye();
+                    let entity = active.token().entity;
+                    drop(active);
+                    let store = self.env.store().current();
+                    remove(store.as_ref(), self.cell.name(), entity, self.env.incarnation()).await
+                }
+            },
+            None => Ok(false),
         };
         if matches!(removed, Ok(true)) {
             self.cell.publish_status(String::new());
         }
         purge.answer(removed);
         self.cell.wake();
-    }
-
-    /// Offers every pending message to an outbox that does not know them.
-    async fn offer_pending(&self) -> Result<(), StoreError> {
-        let seat = &self.cell.seat;
-        let Some(Some(entity)) = seat.with(self.generation, Active::take_asked) else { return Ok(()) };
-        let loaded = self.env.store().current().load(entity).await?.unwrap_or_default();
-        seat.with(self.generation, |active| active.offer(loaded));
-        Ok(())
     }
 
     /// Takes the entity from the store. False: it is not available now; callers were answered.
@@ -160,15 +183,12 @@ impl EntityState {
                 // An entity that crashed too often is parked first: recovering may be what crashes it.
                 let taken_up = self.env.takes_up(self.cell.name()) && !self.cell.is_crash_looping();
                 let recovered = if taken_up { active.handle(Item::Recover) } else { Ok(()) };
-                self.failures = 0;
+                self.active = Some(active);
+                (self.failures, self.owed) = (0, false);
                 if let Err(broken) = recovered {
-                    self.owed = true;
-                    drop(active);
                     self.give_up(broken);
                     return false;
                 }
-                self.owed = false;
-                self.cell.seat.install(self.generation, active);
                 true
             }
             Err(kind) => {
@@ -193,22 +213,21 @@ impl EntityState {
         metrics::counter!("stanchion_activations_failed_total").increment(1);
         tracing::debug!(entity = %self.cell.name(), ?kind, "activation over");
         // What was to be done after its commits may not be done yet: the next activation takes it up.
-        self.owed |= self.cell.seat.clear(self.generation).is_some();
+        self.owed = self.active.take().is_some() || self.owed;
         self.cell.wake();
     }
 
     async fn passivate(&mut self, myself: &ActorRef<EntityMsg>) {
-        let leaves = |active: &mut Option<Box<Active>>| {
-            let quiet = !self.owed
-                && active.as_mut().is_none_or(|active| {
-                    active.perform_afters();
-                    active.is_quiet() && !active.has_started()
-                });
-            let idle = self.cell.idle_for() >= self.cell.kind().options.passivate_after;
-            quiet && idle && self.cell.is_idle() && self.cell.leave(self.generation)
-        };
-        let Some(active) = self.cell.seat.remove(self.generation, leaves) else { return };
-        if let Some(active) = active {
+        let quiet = !self.owed
+            && self.active.as_mut().is_none_or(|active| {
+                active.perform_afters();
+                active.is_quiet() && !active.has_started()
+            });
+        let idle = self.cell.idle_for() >= self.cell.kind().options.passivate_after;
+        if !(quiet && idle && self.cell.is_idle() && self.cell.leave(self.generation)) {
+            return;
+        }
+        if let Some(active) = self.active.take() {
             let token = active.token();
             active.say_goodbye();
             drop(active);
@@ -216,13 +235,6 @@ impl EntityState {
             let _ = self.env.store().current().release(token).await;
         }
         myself.stop(None);
-    }
-}
-
-impl Drop for EntityState {
-    /// The activation ends with its actor.
-    fn drop(&mut self) {
-        drop(self.cell.seat.clear(self.generation));
     }
 }
 

@@ -101,9 +101,8 @@ impl EntityAddress {
     /// # Cancel safety
     /// Dropped while it waits, the command may still be applied.
     pub async fn call(&self, payload: Bytes, options: CallOptions) -> CallResult {
-        let session = self.env.session();
-        let open = session.open();
-        self.call_under(open.id(), open.settled_below(), payload, options).await
+        let ticket = self.env.session().begin();
+        self.call_as(&ticket, payload, options).await
     }
 
     /// [`Self::call`] under a ticket the caller keeps: after `Unknown`, calling again under the same ticket gets

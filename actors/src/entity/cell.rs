@@ -22,7 +22,6 @@ use super::{
     machine::Kind,
     mail::Item,
     msg::{EntityMsg, Supervisors},
-    seat::Seat,
 };
 use crate::{
     error::{CallFailure, FailureKind},
@@ -64,15 +63,12 @@ pub struct EntityCell {
     queues: Mutex<Queues>,
     bell: Doorbell,
     slot: OwnerSlot<ActorRef<EntityMsg>>,
-    /// What its actor has activated.
-    pub(super) seat: Seat,
     supervisors: Arc<Supervisors>,
     /// Its number; 0: not known.
     entity: AtomicU64,
     draining: Arc<AtomicBool>,
-    /// Why no actor may start, when it crashed too often; the flag says whether there is a reason.
+    /// Why no actor may start, when it crashed too often.
     blocked: Mutex<Option<String>>,
-    is_blocked: AtomicBool,
     /// The last durable status that differed from the one before.
     status: watch::Sender<String>,
     made: Instant,
@@ -108,12 +104,10 @@ impl EntityCell {
             queues: Mutex::default(),
             bell: Doorbell::new(),
             slot: OwnerSlot::new(),
-            seat: Seat::default(),
             supervisors,
             entity: AtomicU64::new(0),
             draining,
             blocked: Mutex::new(None),
-            is_blocked: AtomicBool::new(false),
             status: watch::Sender::default(),
             made: Instant::now(),
             last_used_ms: AtomicU64::new(0),

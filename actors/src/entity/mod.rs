@@ -23,7 +23,6 @@ mod policy;
 mod prepare;
 mod purge;
 mod record;
-mod seat;
 mod session;
 mod timers;
 mod transact;

@@ -43,22 +43,10 @@ impl Session {
 
     /// Numbers a command. It counts as open until the ticket is dropped.
     pub fn begin(self: &Arc<Self>) -> Ticket {
-        let (seq, settled_below) = self.number();
-        Ticket { session: Arc::clone(self), seq, settled_below }
-    }
-
-    /// [`Self::begin`] for one call that keeps the session.
-    pub(super) fn open(&self) -> Open<'_> {
-        let (seq, settled_below) = self.number();
-        Open { session: self, seq, settled_below }
-    }
-
-    /// The next number, and below which all are settled.
-    fn number(&self) -> (u64, u64) {
         let mut window = self.lock();
         let seq = window.base + window.open.len() as u64;
         window.open.push_back(true);
-        (seq, window.base)
+        Ticket { session: Arc::clone(self), seq }
     }
 
     /// Every command below this number is settled: nobody will ask for its answer again.
@@ -90,8 +78,6 @@ impl Session {
 pub struct Ticket {
     session: Arc<Session>,
     seq: u64,
-    /// A later look would find more: this one needs no lock.
-    settled_below: u64,
 }
 
 impl Ticket {
@@ -101,36 +87,10 @@ impl Ticket {
         CommandId { origin: Origin::Session(self.session.id), seq: self.seq }
     }
 
-    /// Below which number its session was settled when the command was numbered.
+    /// Below which number its session is settled.
     #[must_use]
     pub fn settled_below(&self) -> u64 {
-        self.settled_below
-    }
-}
-
-/// A command that is open as long as this lives, as with a [`Ticket`].
-#[derive(Debug)]
-pub(super) struct Open<'a> {
-    session: &'a Session,
-    seq: u64,
-    settled_below: u64,
-}
-
-impl Open<'_> {
-    /// The command's id.
-    pub(super) fn id(&self) -> CommandId {
-        CommandId { origin: Origin::Session(self.session.id), seq: self.seq }
-    }
-
-    /// Below which number its session was settled when the command was numbered.
-    pub(super) fn settled_below(&self) -> u64 {
-        self.settled_below
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.session.settle(self.seq);
+        self.session.settled_below()
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     codec::{CodecError, encode_framed, frame},
-    entry::{Checkpoint, Consumed, DedupOp, DedupRecord, EffectOp, Entry, Head, History, TimerOp},
+    entry::{Checkpoint, Consumed, DedupOp, EffectOp, Entry, Head, History, TimerOp},
     feed::feed_row,
 };
 use crate::ids::{EntityId, Position};
@@ -55,25 +55,6 @@ pub trait Puts {
     fn checkpoint(&mut self, entity: EntityId, checkpoint: Checkpoint);
     /// Keeps the entry, encoded, in the entity's history.
     fn history(&mut self, entity: EntityId, entry: &Entry, encoded: &Bytes);
-    /// Puts the answer of a command. Its row is [`answer_row`]; whoever expects another one in the same place soon
-    /// may make it later.
-    ///
-    /// # Errors
-    /// [`CodecError`] when it does not encode.
-    fn answer(&mut self, entity: EntityId, record: &DedupRecord) -> Result<(), CodecError> {
-        let key = key::answer(entity, &record.id.origin, record.slot);
-        let framed = answer_row(&key, record)?;
-        self.put(Table::Entity, key, framed);
-        Ok(())
-    }
-}
-
-/// The stored row of an answer at `key`.
-///
-/// # Errors
-/// [`CodecError`] when it does not encode.
-pub fn answer_row(key: &[u8], record: &DedupRecord) -> Result<Vec<u8>, CodecError> {
-    encode_framed(key, ROW_SCHEMA, record)
 }
 
 /// Keys of rows.
@@ -139,10 +120,11 @@ pub mod key {
     /// An answer's key.
     #[must_use]
     pub fn answer(entity: EntityId, origin: &Origin, slot: u32) -> Vec<u8> {
-        let mut key = Vec::with_capacity(9 + 17 + 4);
+        let origin = origin.key_bytes();
+        let mut key = Vec::with_capacity(9 + origin.len() + 4);
         key.extend_from_slice(&entity.0.to_be_bytes());
         key.push(ANSWER);
-        origin.write_key(&mut key);
+        key.extend_from_slice(&origin);
         key.extend_from_slice(&slot.to_be_bytes());
         key
     }
@@ -349,7 +331,7 @@ fn project_dedup(entity: EntityId, entry: &Entry, puts: &mut impl Puts) -> Resul
     for op in &entry.dedup {
         match op {
             DedupOp::Remember(record) => {
-                puts.answer(entity, record)?;
+                put_value(puts, Table::Entity, key::answer(entity, &record.id.origin, record.slot), record)?;
             }
             DedupOp::Forget(origin, slot) => {
                 puts.delete(Table::Entity, key::answer(entity, origin, *slot));

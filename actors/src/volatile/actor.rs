@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use stanchion_sync::Claim;
-use tokio::time::Instant;
 
 use super::{Volatile, VolatileCtx, cell::VolatileCell};
 use crate::{env::Env, task::ActorGuard};
@@ -59,7 +58,7 @@ impl<V: Volatile> Actor for Typed<V> {
         }
         myself.cast(VolatileMsg::Wake)?;
         let counted = env.tasks().actor("volatile");
-        cell.touch(Instant::now());
+        cell.touch();
         let generation = claim.generation();
         Ok(Life { env, cell, generation, state: V::default(), _counted: counted })
     }
@@ -80,16 +79,12 @@ impl<V: Volatile> Actor for Typed<V> {
             }
         }
         life.cell.silence();
-        let mut now = Instant::now();
-        life.cell.touch(now);
-        for handled in 0..TURN {
+        life.cell.touch();
+        for _ in 0..TURN {
             let Some(waiting) = life.cell.pop() else { return Ok(()) };
-            if handled > 0 && waiting.caller.is_some() {
-                now = Instant::now();
-            }
             let (state, name) = (&mut life.state, life.cell.name());
             let mut ctx = VolatileCtx { name, clock: life.env.clock() };
-            waiting.run(name, now, |command| state.handle(command, &mut ctx));
+            waiting.run(name, |command| state.handle(command, &mut ctx));
         }
         // More may lie there: let others run, then look again.
         myself.cast(VolatileMsg::Wake)?;

@@ -4,11 +4,7 @@ use std::{
     any::Any,
     collections::VecDeque,
     marker::PhantomData,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use futures_util::future::BoxFuture;
@@ -47,12 +43,7 @@ pub(super) struct Waiting<V: Volatile> {
 
 impl<V: Volatile> Waiting<V> {
     /// Handles the command, unless nobody wants that any more. When `handle` panics, its caller finds nobody.
-    pub(super) fn run(
-        self,
-        name: &Name,
-        now: Instant,
-        handle: impl FnOnce(V::Command) -> Result<V::Reply, V::Rejection>,
-    ) {
+    pub(super) fn run(self, name: &Name, handle: impl FnOnce(V::Command) -> Result<V::Reply, V::Rejection>) {
         let Some(caller) = self.caller else {
             // A cast has nobody to be told of a rejection.
             let _ = handle(self.command);
@@ -61,7 +52,7 @@ impl<V: Volatile> Waiting<V> {
         if !caller.begun.is_first() {
             return;
         }
-        let answer = if caller.deadline <= now {
+        let answer = if caller.deadline <= Instant::now() {
             Err(unavailable(name, Unavailable::DeadlinePassed))
         } else {
             handle(self.command).map_err(CallError::Rejected)
@@ -92,13 +83,10 @@ pub struct VolatileCell<V: Volatile> {
     bell: Doorbell,
     slot: OwnerSlot<ActorRef<VolatileMsg>>,
     supervisor: Arc<Place<VolatileSupervisorMsg>>,
-    /// Why no actor may start; the flag says whether there is a reason.
     blocked: Mutex<Option<String>>,
-    is_blocked: AtomicBool,
     stats: MailboxStats,
-    made: Instant,
-    /// When its actor began or looked at the mailbox the last time, in nanoseconds after `made`.
-    used: AtomicU64,
+    /// When its actor began or looked at the mailbox the last time.
+    used: Mutex<Instant>,
 }
 
 impl<V: Volatile> VolatileCell<V> {
@@ -116,23 +104,19 @@ impl<V: Volatile> VolatileCell<V> {
             slot: OwnerSlot::new(),
             supervisor,
             blocked: Mutex::default(),
-            is_blocked: AtomicBool::new(false),
             stats: MailboxStats::default(),
-            made: Instant::now(),
-            used: AtomicU64::new(0),
+            used: Mutex::new(Instant::now()),
         })
     }
 
-    pub(super) fn touch(&self, now: Instant) {
-        let used = now.saturating_duration_since(self.made).as_nanos();
-        self.used.store(u64::try_from(used).unwrap_or(u64::MAX), Ordering::Relaxed);
+    pub(super) fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Whether nothing waits and its actor has had nothing to do for as long as its kind may.
     pub(super) fn is_idle(&self) -> bool {
-        let used = Duration::from_nanos(self.used.load(Ordering::Relaxed));
-        let idle = self.made.elapsed().saturating_sub(used);
-        V::IDLE_MAX.is_some_and(|longest| idle >= longest) && self.lock().is_empty()
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        V::IDLE_MAX.is_some_and(|longest| used.elapsed() >= longest) && self.lock().is_empty()
     }
 
     /// The actor is about to end: nobody else may start before it is gone.
@@ -271,9 +255,6 @@ impl<V: Volatile> VolatileCell<V> {
     }
 
     fn blocked(&self) -> Option<String> {
-        if !self.is_blocked.load(Ordering::Acquire) {
-            return None;
-        }
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -357,10 +338,7 @@ impl<V: Volatile> VolatileChild for VolatileCell<V> {
     }
 
     fn block(&self, why: &str) {
-        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
-        *blocked = Some(why.to_owned());
-        self.is_blocked.store(true, Ordering::Release);
-        drop(blocked);
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
         self.refuse_waiting(&Unavailable::CrashLoop(why.to_owned()));
     }
 
@@ -369,10 +347,7 @@ impl<V: Volatile> VolatileChild for VolatileCell<V> {
     }
 
     fn unblock(self: Arc<Self>) {
-        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
-        *blocked = None;
-        self.is_blocked.store(false, Ordering::Release);
-        drop(blocked);
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if !self.lock().is_empty() {
             self.deliver_wake();
         }

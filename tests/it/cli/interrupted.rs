@@ -138,6 +138,7 @@ async fn park(program: &Program, run: &str) {
     crate::kit::until("it is parked", || {
         if let Some((generation, actor)) = cell.owner()
             && generation > last
+            && actor.get_status() == ractor::ActorStatus::Running
         {
             last = generation;
             actor.kill();

@@ -89,10 +89,8 @@ impl EntityCell {
 
     fn put(self: &Arc<Self>, call: Call, permit: Option<Permit>) {
         self.stats.accepted.fetch_add(1, Ordering::Relaxed);
-        let waits = call.begun.is_some();
         self.lock().external.push_back((Item::Call(call), permit));
-        // Who waits for the answer anyhow may do the actor's turn.
-        if waits { self.wake_or_work() } else { self.wake() }
+        self.wake();
     }
 
     /// Puts a read; reads wait like calls but are not counted against the mailbox.

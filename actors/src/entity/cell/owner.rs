@@ -1,6 +1,6 @@
 //! Who looks at the mailbox: at most one actor; another one when it is gone; none while the entity is blocked.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::{Arc, PoisonError};
 
 use ractor::ActorRef;
 use stanchion_sync::Claim;
@@ -15,13 +15,6 @@ impl EntityCell {
     /// Makes sure an actor looks at the mailbox.
     pub fn wake(self: &Arc<Self>) {
         if self.bell.ring() {
-            self.deliver_wake();
-        }
-    }
-
-    /// Makes somebody look at the mailbox: the caller itself, if nobody is at work, or the actor.
-    pub(super) fn wake_or_work(self: &Arc<Self>) {
-        if self.bell.ring() && self.seat.turn(self) != Some(false) {
             self.deliver_wake();
         }
     }
@@ -48,28 +41,19 @@ impl EntityCell {
 
     /// The actor crashed too often: nobody starts it, and callers are told, until [`Self::unblock`].
     pub fn block(self: &Arc<Self>, why: &str) {
-        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
-        *blocked = Some(why.to_owned());
-        self.is_blocked.store(true, Ordering::Release);
-        drop(blocked);
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
         self.refuse_waiting(&FailureKind::Unavailable(Unavailable::CrashLoop(why.to_owned())));
     }
 
     /// Why no actor may start, if so.
     #[must_use]
     pub fn blocked(&self) -> Option<String> {
-        if !self.is_blocked.load(Ordering::Acquire) {
-            return None;
-        }
         self.blocked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets actors start again, and starts one.
     pub fn unblock(self: &Arc<Self>) {
-        let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
-        *blocked = None;
-        self.is_blocked.store(false, Ordering::Release);
-        drop(blocked);
+        *self.blocked.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.deliver_wake();
     }
 
