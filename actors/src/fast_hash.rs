@@ -1,7 +1,7 @@
 //! A hasher for maps that are asked millions of times a second: a multiplication for each eight bytes.
 //!
-//! Names and capabilities come from the programs of one cluster; the seed of the process keeps others from choosing
-//! keys that collide.
+//! Names and capabilities come from the programs of one cluster, entity numbers from the store itself; the seed of the
+//! process keeps others from choosing keys that collide.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 };
 
 /// A map with this hasher.
-pub(crate) type FastMap<K, V> = HashMap<K, V, FastState>;
+pub type FastMap<K, V> = HashMap<K, V, FastState>;
 
 /// Odd, with bits spread evenly.
 ///
@@ -20,7 +20,7 @@ const MULTIPLIER: u64 = 0xf135_7aea_2e62_a9c5;
 
 /// Makes hashers with the seed of this process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FastState(u64);
+pub struct FastState(u64);
 
 impl Default for FastState {
     fn default() -> Self {
@@ -38,7 +38,7 @@ impl BuildHasher for FastState {
 
 /// A hasher at work.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct FastHasher(u64);
+pub struct FastHasher(u64);
 
 impl FastHasher {
     fn add(&mut self, word: u64) {
@@ -100,6 +100,16 @@ mod tests {
             let buckets = hashes.iter().map(|hash| hash & 1_023).collect::<BTreeSet<_>>();
             assert!(buckets.len() > 900, "{form}: {} of 1024", buckets.len());
             assert_eq!(hashes.iter().map(|hash| hash >> 57).collect::<BTreeSet<_>>().len(), 128);
+        }
+    }
+
+    #[test]
+    fn dense_numbers_spread_over_both_ends_of_the_hash() {
+        let hash = |number: u64| FastState::default().hash_one(number);
+        let ends = [|hash: u64| hash & 0xFFFF, |hash: u64| hash >> 48];
+        for end in ends {
+            let found: BTreeSet<u64> = (0..4_096).map(|number| end(hash(number))).collect();
+            assert!(found.len() > 3_700, "{} of 4096", found.len());
         }
     }
 }

@@ -163,6 +163,12 @@ impl Origin {
     #[must_use]
     pub fn key_bytes(&self) -> Vec<u8> {
         let mut key = Vec::with_capacity(17);
+        self.write_key(&mut key);
+        key
+    }
+
+    /// Appends [`Self::key_bytes`].
+    pub(crate) fn write_key(&self, key: &mut Vec<u8>) {
         match self {
             Self::Session(uuid) => {
                 key.push(0);
@@ -173,7 +179,6 @@ impl Origin {
                 key.extend_from_slice(&entity.0.to_be_bytes());
             }
         }
-        key
     }
 }
 

@@ -14,7 +14,7 @@ pub mod discovery;
 pub mod entity;
 pub mod env;
 pub mod error;
-mod fast_hash;
+pub mod fast_hash;
 pub mod flags;
 pub mod health;
 pub mod ids;

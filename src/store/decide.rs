@@ -1,8 +1,7 @@
 //! Who may write, and at which version: decided by the writer thread, in the order of the queue.
 
-use std::collections::HashMap;
-
 use stanchion_actors::{
+    fast_hash::FastMap,
     ids::{EntityId, Version},
     store::{Activated, Chain, Incarnation, Outcome, StoreError, Token},
 };
@@ -20,14 +19,14 @@ struct Known {
 pub(crate) struct Owners {
     boot: u64,
     fences: Fences,
-    known: HashMap<EntityId, Known>,
+    known: FastMap<EntityId, Known>,
     /// Given back within the batch: their versions are dropped once the batch can be read.
     released: Vec<EntityId>,
 }
 
 impl Owners {
     pub(crate) fn new(boot: u64) -> Self {
-        Self { boot, fences: Fences::new(), known: HashMap::new(), released: Vec::new() }
+        Self { boot, fences: Fences::new(), known: FastMap::default(), released: Vec::new() }
     }
 
     /// The last version, if known without a read.

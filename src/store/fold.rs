@@ -14,7 +14,7 @@ use stanchion_actors::{
 
 use super::{
     crash::CrashPoint,
-    memtable::{Mem, Patch},
+    memtable::{Mem, Patch, Row},
     pack::{Item, PACK_REFILL_BYTES, first_version, keeps, pack, unpack},
     shared::{FoldState, Job, Shared, count},
     slices::{FoldStop, Room, Slices},
@@ -105,22 +105,47 @@ fn await_next(shared: &Shared, due: bool) -> Next {
 
 /// Folds one generation; `folded` moves in the commit of the last slice.
 fn fold(shared: &Shared, data: &Arc<Database>, mem: &Mem, meta: &mut DataMeta) -> Result<(), FoldStop> {
-    let mut slices = Slices::new(shared, data, mem.bytes);
+    let mut slices = Slices::new(shared, data, work_of(mem));
     fold_purged(&mut slices, mem)?;
     let mut ids: Vec<EntityId> = mem.entities.keys().copied().collect();
     ids.sort_unstable();
     fold_entities(&mut slices, mem, &ids)?;
     fold_history(&mut slices, mem, &ids)?;
     for table in [Table::Due, Table::Work, Table::Name, Table::Index, Table::Definition, Table::Feed] {
-        let all = mem.rows(table).iter().map(|(key, value)| (key.as_slice(), Source::Row(value.as_deref())));
+        let all = mem.rows(table).iter().map(|(key, value)| (key.as_slice(), Source::Row(value.as_ref())));
         fold_rows(&mut slices, table, all)?;
     }
+    debug_assert!(slices.is_complete(), "the work of a generation is what was counted before");
     meta.folded = meta.folded.max(mem.last);
     meta.next_entity = meta.next_entity.max(mem.next_entity);
     meta.boot = shared.boot;
     slices.write(|txn, _| Ok(put_meta(txn, meta)?))?;
     shared.options.crash.reach(CrashPoint::BeforeFolded);
     slices.commit()
+}
+
+/// Work of a row beside its bytes: nearly every row lies in a page that no other row touches.
+const ROW_WORK: usize = 2_048;
+
+fn work_of_state(checkpoint: &Checkpoint) -> usize {
+    ROW_WORK + checkpoint.state.len()
+}
+
+fn work_of_history(patch: &Patch) -> usize {
+    // What is stored last is read and written with it.
+    2 * ROW_WORK + patch.history.iter().map(|item| item.encoded.len()).sum::<usize>()
+}
+
+/// Work in a generation, as it is counted while it is folded. Not bytes written: those depend on what is stored.
+fn work_of(mem: &Mem) -> usize {
+    let patches = mem.entities.values().map(|patch| {
+        let history = if patch.history.is_empty() { 0 } else { work_of_history(patch) };
+        patch.checkpoint.as_ref().map_or(0, work_of_state) + history
+    });
+    let tables =
+        [Table::Entity, Table::Due, Table::Work, Table::Name, Table::Index, Table::Definition, Table::Feed];
+    let rows = mem.purged.len() + tables.iter().map(|table| mem.rows(*table).len()).sum::<usize>();
+    patches.sum::<usize>() + rows * ROW_WORK
 }
 
 /// Notes who is gone; the rows are removed between folds, however many there are.
@@ -135,6 +160,7 @@ fn fold_purged(slices: &mut Slices<'_>, mem: &Mem) -> Result<(), FoldStop> {
                 let nothing: &[u8] = &[];
                 gone.insert(key::entity(*entity).as_slice(), nothing)?;
                 room.took(64);
+                room.did(ROW_WORK);
             }
             Ok(())
         })?;
@@ -144,7 +170,7 @@ fn fold_purged(slices: &mut Slices<'_>, mem: &Mem) -> Result<(), FoldStop> {
 
 /// Where a row of table `e` comes from.
 enum Source<'a> {
-    Row(Option<&'a [u8]>),
+    Row(Option<&'a Row>),
     Checkpoint(&'a Checkpoint),
 }
 
@@ -155,9 +181,7 @@ fn fold_entities(slices: &mut Slices<'_>, mem: &Mem, ids: &[EntityId]) -> Result
         .collect();
     let mut all: Vec<(&[u8], Source<'_>)> =
         states.iter().map(|(key, state)| (key.as_slice(), Source::Checkpoint(state))).collect();
-    all.extend(
-        mem.rows(Table::Entity).iter().map(|(key, row)| (key.as_slice(), Source::Row(row.as_deref()))),
-    );
+    all.extend(mem.rows(Table::Entity).iter().map(|(key, row)| (key.as_slice(), Source::Row(row.as_ref()))));
     all.sort_by(|a, b| a.0.cmp(b.0));
     fold_rows(slices, Table::Entity, all.into_iter())
 }
@@ -174,9 +198,14 @@ fn fold_rows<'m>(
             while !room.is_full()
                 && let Some((key, source)) = all.next()
             {
+                room.did(match &source {
+                    Source::Row(_) => ROW_WORK,
+                    Source::Checkpoint(checkpoint) => work_of_state(checkpoint),
+                });
                 match source {
-                    Source::Row(Some(value)) => {
-                        stored.insert(key, value)?;
+                    Source::Row(Some(row)) => {
+                        let value = row.stored(key).map_err(|e| redb::Error::Corrupted(e.to_string()))?;
+                        stored.insert(key, value.as_ref())?;
                         room.took(key.len() + value.len() + 64);
                     }
                     Source::Row(None) => {
@@ -215,6 +244,7 @@ fn fold_history(slices: &mut Slices<'_>, mem: &Mem, ids: &[EntityId]) -> Result<
                     None => stored_version(txn, entity)?,
                 };
                 fold_one_history(&mut stored, entity, patch, checkpoint, room)?;
+                room.did(work_of_history(patch));
             }
             Ok(())
         })?;

@@ -8,8 +8,9 @@ use stanchion_actors::ids::Position;
 
 use super::tables::{LOG, LogMeta, owned, put_meta};
 
-/// Most chunks removed within one commit, so that no commit pays for a whole generation.
-const TRIM_MAX_CHUNKS: usize = 64;
+/// Most chunks removed within one commit, which adds one: a chunk that is removed is read first, so that the callers
+/// of one commit must not pay for a whole generation.
+const TRIM_MAX_CHUNKS: usize = 4;
 
 /// One chunk that is in the log.
 #[derive(Clone, Copy, Debug)]

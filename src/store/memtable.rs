@@ -1,11 +1,15 @@
 //! One generation of the memtable: what is committed to the log and not folded yet.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use stanchion_actors::{
+    fast_hash::FastMap,
     ids::{EntityId, Position, Version},
-    store::{Chain, Checkpoint, CodecError, Entry, Head, Puts, Table, inbox_row, key, project},
+    store::{
+        Chain, Checkpoint, CodecError, DedupRecord, Entry, Head, Puts, Table, answer_row, inbox_row, key,
+        project,
+    },
 };
 
 use super::{
@@ -32,13 +36,32 @@ impl Patch {
     }
 }
 
+/// A row as a generation holds it.
+#[derive(Clone, Debug)]
+pub(crate) enum Row {
+    /// As it is stored.
+    Stored(Bytes),
+    /// An answer, encoded when somebody asks: most are replaced before that.
+    Answer(DedupRecord),
+}
+
+impl Row {
+    /// As it is stored at `key`.
+    pub(crate) fn stored(&self, key: &[u8]) -> Result<Bytes, CodecError> {
+        match self {
+            Self::Stored(bytes) => Ok(bytes.clone()),
+            Self::Answer(record) => answer_row(key, record).map(Bytes::from),
+        }
+    }
+}
+
 /// Rows of one table; `None`: deleted.
-pub(crate) type RowMap = BTreeMap<Vec<u8>, Option<Bytes>>;
+pub(crate) type RowMap = BTreeMap<Vec<u8>, Option<Row>>;
 
 /// A generation.
 #[derive(Debug, Default)]
 pub(crate) struct Mem {
-    pub(crate) entities: HashMap<EntityId, Patch>,
+    pub(crate) entities: FastMap<EntityId, Patch>,
     /// By table.
     rows: [RowMap; 8],
     /// Entities removed here: nothing below counts.
@@ -51,6 +74,8 @@ pub(crate) struct Mem {
     pub(crate) next_entity: u64,
 }
 
+/// Rough size of the row of an answer, without the reply.
+const ANSWER_BYTES: usize = 80;
 /// Rough cost of a map entry.
 const ROW_OVERHEAD_BYTES: usize = 64;
 
@@ -203,12 +228,24 @@ impl Mem {
 impl Puts for Mem {
     fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
         self.bytes += key.len() + value.len() + ROW_OVERHEAD_BYTES;
-        self.rows_mut(table).insert(key, Some(Bytes::from(value)));
+        self.rows_mut(table).insert(key, Some(Row::Stored(Bytes::from(value))));
     }
 
     fn delete(&mut self, table: Table, key: Vec<u8>) {
         self.bytes += key.len() + ROW_OVERHEAD_BYTES;
         self.rows_mut(table).insert(key, None);
+    }
+
+    fn answer(&mut self, entity: EntityId, record: &DedupRecord) -> Result<(), CodecError> {
+        let key = key::answer(entity, &record.id.origin, record.slot);
+        self.bytes += key.len() + ANSWER_BYTES + record.reply.len() + ROW_OVERHEAD_BYTES;
+        let row = Some(Row::Answer(record.clone()));
+        let rows = self.rows_mut(Table::Entity);
+        match rows.get_mut(&key) {
+            Some(place) => *place = row,
+            None => drop(rows.insert(key, row)),
+        }
+        Ok(())
     }
 
     fn checkpoint(&mut self, entity: EntityId, checkpoint: Checkpoint) {

@@ -59,6 +59,8 @@ pub(crate) struct FoldState {
     pub(crate) active_bytes: usize,
     /// Log bytes folded a second, lately; 0: not known.
     pub(crate) bytes_per_second: f64,
+    /// Bytes of rows that slices write a second, lately; 0: not known.
+    pub(crate) slice_bytes_per_second: f64,
     /// The last commit of the log has none behind it.
     pub(crate) unsealed: bool,
 }

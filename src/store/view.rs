@@ -1,7 +1,7 @@
 //! Merged reads: active generation over folding generation over the data file.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -13,7 +13,7 @@ use stanchion_actors::{
 };
 
 use super::{
-    memtable::{Mem, Patch, RowMap},
+    memtable::{Mem, Patch, Row},
     pack::{Item, unpack},
     tables::{self, after_prefix, decode_row, owned, read_error},
 };
@@ -99,7 +99,9 @@ impl View {
     pub(crate) fn peek(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
         let gens = self.gens.read().unwrap_or_else(PoisonError::into_inner);
         let found = read_mem(&gens.active).rows(table).get(key).cloned();
-        found.or_else(|| read_mem(gens.folding.as_deref()?).rows(table).get(key).cloned())
+        let found = found.or_else(|| read_mem(gens.folding.as_deref()?).rows(table).get(key).cloned())?;
+        // What does not encode is left to the read, which says so.
+        found.map(|row| row.stored(key)).transpose().ok()
     }
 }
 
@@ -113,7 +115,7 @@ pub(crate) struct Snapshot {
 
 /// Rows overlaid by one or two generations within a range.
 struct Overlay {
-    rows: RowMap,
+    rows: BTreeMap<Vec<u8>, Option<Bytes>>,
     /// The generations were not read beyond this key.
     bound: Option<Vec<u8>>,
 }
@@ -154,7 +156,7 @@ impl Snapshot {
         for mem in self.mems() {
             let mem = read_mem(mem);
             if let Some(found) = mem.rows(table).get(key) {
-                return Ok(found.clone());
+                return found.as_ref().map(|row| stored(table, key, row)).transpose();
             }
             if removed(&mem.purged, table, key) {
                 return Ok(None);
@@ -273,7 +275,7 @@ impl Snapshot {
         let mut found = Vec::new();
         let mut from = from;
         while found.len() < limit && to.as_ref().is_none_or(|to| from < *to) {
-            let overlay = self.overlay(table, &from, to.as_deref(), limit - found.len());
+            let overlay = self.overlay(table, &from, to.as_deref(), limit - found.len())?;
             let bound = overlay.bound.clone();
             self.merge(table, &from, to.as_deref(), overlay, limit, &mut found)?;
             let Some(bound) = bound else { break };
@@ -284,8 +286,14 @@ impl Snapshot {
     }
 
     /// What the generations say of a range, read at least as far as `limit` rows that exist.
-    fn overlay(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Overlay {
-        let mut overlay = Overlay { rows: RowMap::new(), bound: None };
+    fn overlay(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Overlay, StoreError> {
+        let mut overlay = Overlay { rows: BTreeMap::new(), bound: None };
         let mut older_removed: Option<&SharedMem> = None;
         for mem_ref in self.mems() {
             let mem = read_mem(mem_ref);
@@ -300,7 +308,10 @@ impl Snapshot {
                 if older_removed.is_some_and(|newer| removed(&read_mem(newer).purged, table, key)) {
                     continue;
                 }
-                overlay.rows.entry(key.clone()).or_insert_with(|| value.clone());
+                if !overlay.rows.contains_key(key) {
+                    let value = value.as_ref().map(|row| stored(table, key, row)).transpose()?;
+                    overlay.rows.insert(key.clone(), value);
+                }
                 alive += usize::from(value.is_some());
                 if alive >= limit {
                     overlay.bound = Some(key.clone());
@@ -313,7 +324,7 @@ impl Snapshot {
             let beyond = [bound.as_slice(), &[0]].concat();
             overlay.rows.split_off(&beyond);
         }
-        overlay
+        Ok(overlay)
     }
 
     /// Adds to `found` the stored rows up to the overlay's bound, under the overlay.
@@ -365,6 +376,11 @@ impl Snapshot {
     pub(crate) fn prefix(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
         self.range(table, prefix.to_vec(), after_prefix(prefix), usize::MAX)
     }
+}
+
+/// A row of a generation, as it is stored.
+fn stored(table: Table, key: &[u8], row: &Row) -> Result<Bytes, StoreError> {
+    row.stored(key).map_err(|error| tables::corrupt(tables::name(table), key, error))
 }
 
 /// The entity was removed: what lies below does not count.

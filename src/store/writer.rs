@@ -267,6 +267,8 @@ impl Writer {
         self.owners.settle();
         self.shared.options.crash.reach(CrashPoint::BeforeAnswer);
         self.reply();
+        // After the answers: nobody waits for memory to be given back.
+        self.projections.clear();
     }
 
     fn commit(&mut self) -> bool {
@@ -307,14 +309,14 @@ impl Writer {
 
     fn project(&mut self) {
         let active = self.shared.view.active();
-        let mut projections = self.projections.drain(..).peekable();
+        let mut projections = self.projections.iter().peekable();
         while projections.peek().is_some() {
             let mut mem = active.write().unwrap_or_else(PoisonError::into_inner);
             let mut entries = 0;
             while entries < PROJECT_MAX_ENTRIES
                 && let Some(projection) = projections.next()
             {
-                let done = match &projection {
+                let done = match projection {
                     Projection::Chain(last, chain) => {
                         entries += chain.len();
                         mem.chain(*last, chain)
@@ -331,7 +333,6 @@ impl Writer {
                 assert!(done.is_ok(), "what was encoded projects: {done:?}");
             }
         }
-        drop(projections);
         self.shared.pending.settle(&mut self.born);
     }
 

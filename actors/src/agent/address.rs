@@ -10,7 +10,7 @@ use crate::{
     env::Env,
     error::{CallError, CallFailure, Context, FailureKind, Refusal},
     ids::{Cause, Name, NameError},
-    store::{decode, encode},
+    store::{decode, encode_exact},
 };
 
 /// The types an address speaks. Implemented for every [`Agent`], and for [`Sourced`] over every [`EventSourced`].
@@ -205,7 +205,7 @@ impl<A: Speaks> Address<A> {
     }
 
     pub(super) fn encode(&self, command: &A::Command) -> Result<Bytes, CallError<A::Rejection>> {
-        encode(command).map(Bytes::from).map_err(|e| {
+        encode_exact(command).map_err(|e| {
             let why = Refusal::Malformed(e.to_string());
             CallError::Refused(Context { entity: self.inner.name().clone(), id: None, kind: why })
         })

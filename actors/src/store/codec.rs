@@ -9,6 +9,8 @@ use serde::{Serialize, de::DeserializeOwned};
 pub const FRAME_FORMAT: u8 = 1;
 /// Bytes of the frame.
 pub const FRAME_BYTES: usize = 7;
+/// A larger buffer is not kept for the next value.
+const SCRATCH_MAX_BYTES: usize = 16 * 1_024;
 
 /// Why stored bytes cannot be read, or a value cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +47,24 @@ pub const DEPTH_MAX: usize = 256;
 /// [`CodecError::Encode`] when the type refuses (for example a map of unknown length).
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
     rmp_serde::to_vec_named(value).map_err(|e| CodecError::Encode(e.to_string()))
+}
+
+/// [`encode`] into bytes of exactly the length it takes: for what is small and not copied, half the allocations.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_exact<T: Serialize>(value: &T) -> Result<Bytes, CodecError> {
+    thread_local!(static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) });
+    // Taken, not borrowed: a `Serialize` that encodes something itself finds an empty one.
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let encoded = rmp_serde::encode::write_named(&mut scratch, value)
+        .map(|()| Bytes::copy_from_slice(&scratch))
+        .map_err(|e| CodecError::Encode(e.to_string()));
+    if scratch.capacity() <= SCRATCH_MAX_BYTES {
+        SCRATCH.set(scratch);
+    }
+    encoded
 }
 
 /// [`encode`] into a buffer that has room for `bytes`, so that a good guess saves growing it.
@@ -187,6 +207,7 @@ mod tests {
         let value = ("some text", vec![7u64; 100]);
         let plain = encode(&value).unwrap();
         assert_eq!(encode_sized(&value, 0).unwrap(), plain);
+        assert_eq!(encode_exact(&value).unwrap(), plain);
         assert_eq!(encode_framed(b"key", 3, &value).unwrap(), frame(b"key", 3, &plain));
     }
 

@@ -16,8 +16,8 @@ use futures_util::future::BoxFuture;
 use self::project::ROW_SCHEMA;
 pub use self::{
     codec::{
-        CodecError, DEPTH_MAX, FRAME_BYTES, FRAME_FORMAT, decode, encode, encode_framed, encode_sized, frame,
-        seal, unframe, unframe_shared,
+        CodecError, DEPTH_MAX, FRAME_BYTES, FRAME_FORMAT, decode, encode, encode_exact, encode_framed,
+        encode_sized, frame, seal, unframe, unframe_shared,
     },
     entry::{
         CHAIN_MAX_BYTES, CHAIN_MAX_ENTRIES, Change, Checkpoint, Consumed, DedupOp, DedupRecord, Effect,
@@ -25,7 +25,7 @@ pub use self::{
         STATE_MAX_BYTES, Timer, TimerOp,
     },
     feed::{FeedFilter, FeedItem, FeedPage, parse_feed},
-    project::{KeyedRow, Puts, Table, inbox_row, key, project, status_row},
+    project::{KeyedRow, Puts, Table, answer_row, inbox_row, key, project, status_row},
     record::{
         Activated, Chain, ChainError, Completer, Created, Due, Incarnation, Outcome, Record, Refused,
         RefusedWhy, StoreError, Token,

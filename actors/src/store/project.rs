@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     codec::{CodecError, encode_framed, frame},
-    entry::{Checkpoint, Consumed, DedupOp, EffectOp, Entry, Head, History, TimerOp},
+    entry::{Checkpoint, Consumed, DedupOp, DedupRecord, EffectOp, Entry, Head, History, TimerOp},
     feed::feed_row,
 };
 use crate::ids::{EntityId, Position};
@@ -55,6 +55,25 @@ pub trait Puts {
     fn checkpoint(&mut self, entity: EntityId, checkpoint: Checkpoint);
     /// Keeps the entry, encoded, in the entity's history.
     fn history(&mut self, entity: EntityId, entry: &Entry, encoded: &Bytes);
+    /// Puts the answer of a command. Its row is [`answer_row`]; whoever expects another one in the same place soon
+    /// may make it later.
+    ///
+    /// # Errors
+    /// [`CodecError`] when it does not encode.
+    fn answer(&mut self, entity: EntityId, record: &DedupRecord) -> Result<(), CodecError> {
+        let key = key::answer(entity, &record.id.origin, record.slot);
+        let framed = answer_row(&key, record)?;
+        self.put(Table::Entity, key, framed);
+        Ok(())
+    }
+}
+
+/// The stored row of an answer at `key`.
+///
+/// # Errors
+/// [`CodecError`] when it does not encode.
+pub fn answer_row(key: &[u8], record: &DedupRecord) -> Result<Vec<u8>, CodecError> {
+    encode_framed(key, ROW_SCHEMA, record)
 }
 
 /// Keys of rows.
@@ -120,11 +139,10 @@ pub mod key {
     /// An answer's key.
     #[must_use]
     pub fn answer(entity: EntityId, origin: &Origin, slot: u32) -> Vec<u8> {
-        let origin = origin.key_bytes();
-        let mut key = Vec::with_capacity(9 + origin.len() + 4);
+        let mut key = Vec::with_capacity(9 + 17 + 4);
         key.extend_from_slice(&entity.0.to_be_bytes());
         key.push(ANSWER);
-        key.extend_from_slice(&origin);
+        origin.write_key(&mut key);
         key.extend_from_slice(&slot.to_be_bytes());
         key
     }
@@ -331,7 +349,7 @@ fn project_dedup(entity: EntityId, entry: &Entry, puts: &mut impl Puts) -> Resul
     for op in &entry.dedup {
         match op {
             DedupOp::Remember(record) => {
-                put_value(puts, Table::Entity, key::answer(entity, &record.id.origin, record.slot), record)?;
+                puts.answer(entity, record)?;
             }
             DedupOp::Forget(origin, slot) => {
                 puts.delete(Table::Entity, key::answer(entity, origin, *slot));
